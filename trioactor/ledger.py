@@ -54,7 +54,9 @@ class Tally:
 
     def read(self, *, queued: int, in_hand: int) -> Ledger:
         """Return the counts as they are now, beside what waits and what is being handled."""
-        return Ledger(queued=queued, in_hand=in_hand, **{name: getattr(self, name) for name in self.__slots__})
+        return Ledger(
+            queued=queued, in_hand=in_hand, **{name: getattr(self, name) for name in self.__slots__}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,5 +106,9 @@ class Ledger:
         return self.accepted == self.ended + self.queued + self.in_hand
 
     def __str__(self) -> str:
-        counts = [f"{field.name} {getattr(self, field.name):,}" for field in fields(self) if getattr(self, field.name)]
+        counts = [
+            f"{field.name} {getattr(self, field.name):,}"
+            for field in fields(self)
+            if getattr(self, field.name)
+        ]
         return ", ".join(counts) or "no messages"

@@ -30,10 +30,12 @@ def message(wire_name: str, *, eq: bool = True) -> Callable[[C], C]:
         ValueError: The wire name is empty, longer than 100 characters, or has spaces in it.
     """
     if not 0 < len(wire_name) <= 100 or wire_name.split() != [wire_name]:
-        raise ValueError(f"wire name {wire_name!r}; use 1 to 100 characters without spaces, like 'counter.add'")
+        raise ValueError(
+            f"wire name {wire_name!r}; use 1 to 100 characters without spaces, like 'counter.add'"
+        )
 
     def decorate(cls: C) -> C:
-        made = dataclass(frozen=True, slots=True, eq=eq)(cls)
+        made: C = dataclass(frozen=True, slots=True, eq=eq)(cls)  # type: ignore[assignment]  # the class, with slots
         setattr(made, WIRE_NAME, wire_name)
         return made
 
