@@ -1,0 +1,114 @@
+"""What travels: a message, and what the runtime needs to know about it on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from trioactor.errors import DeliveryError
+
+NO_HEADERS: Mapping[str, Any] = {}
+NEVER = float("inf")
+
+
+class ReplyTo(Protocol):
+    """Where the outcome of a question goes: a task that waits here, or a connection.
+
+    Exactly one of the two is called, once. Neither waits, neither raises.
+    """
+
+    def succeed(self, value: Any) -> None:
+        """The handler returned `value`."""
+
+    def fail(self, error: DeliveryError) -> None:
+        """The question ended in `error`."""
+
+
+class Envelope:
+    """A message on its way.
+
+    Treat it as frozen: a middleware that wants another one makes it with `with_changes`.
+
+    Attributes:
+        message: What is said.
+        headers: Text keys to CBOR values that travel along, for middleware: a trace context, say.
+        reply_to: Who waits for the answer; None for a tell.
+        expires_at: trio's time after which nobody wants it handled; `NEVER` for most.
+        chain: The actors that wait for the answer, outermost first, as "system/actor_id": an actor
+            that is in it already would wait for itself.
+    """
+
+    __slots__ = ("chain", "expires_at", "headers", "message", "reply_to")
+
+    def __init__(
+        self,
+        message: Any,
+        headers: Mapping[str, Any] = NO_HEADERS,
+        reply_to: ReplyTo | None = None,
+        expires_at: float = NEVER,
+        chain: tuple[str, ...] = (),
+    ) -> None:
+        self.message = message
+        self.headers = headers
+        self.reply_to = reply_to
+        self.expires_at = expires_at
+        self.chain = chain
+
+    def with_changes(self, *, message: Any = None, headers: Mapping[str, Any] | None = None) -> Envelope:
+        """Return one with another message or other headers; the asker still gets the answer."""
+        return Envelope(
+            self.message if message is None else message,
+            self.headers if headers is None else headers,
+            self.reply_to,
+            self.expires_at,
+            self.chain,
+        )
+
+    def __repr__(self) -> str:
+        kind = "tell" if self.reply_to is None else "ask"
+        return f"<{kind} {self.message!r}>"
+
+
+class Target(Protocol):
+    """Where a ref leads: the cell of an actor in this system, or the far end of a connection.
+
+    A ref does the same with both; this is the whole difference between near and far.
+    """
+
+    @property
+    def actor_id(self) -> str:
+        """The actor's name in its own system, like "supervisor/worker-A"."""
+
+    async def put(self, envelope: Envelope) -> None:
+        """Take the envelope on, waiting for room. From then on it is accounted for.
+
+        A tell that nobody can take is counted and kept as a dead letter, and raises nothing; the
+        asker of a question is told through `reply_to`. The caller has just passed a checkpoint.
+
+        Raises:
+            MailboxFull: The mailbox is full and its policy is to reject.
+        """
+
+    def put_nowait(self, envelope: Envelope) -> None:
+        """The same without waiting.
+
+        Raises:
+            MailboxFull: There is no room.
+        """
+
+    def withdraw(self, envelope: Envelope) -> None:
+        """The asker gave up: take the question out of the queue, or let its answer be late."""
+
+    def on_down(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Have `callback(reason)` called once when the actor ends; at once when it has ended.
+
+        Returns:
+            A function that calls the watch off. Calling it twice is fine.
+        """
+
+    async def end(self, *, graceful: bool) -> None:
+        """Have the actor stop (after the message in hand) or be killed; return when it has ended."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port when the actor is far, None when it is near."""
