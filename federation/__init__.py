@@ -1,0 +1,1 @@
+"""Federated learning in rounds: a Provider, Workers, an Aggregator and an Evaluator."""

@@ -1,0 +1,87 @@
+"""Learning in plain NumPy: data files, the model, averaging, and where chance comes from.
+
+It knows no trio, no network and no database. The same classes serve the roles of a federation, the peers
+of a gossip network, and a notebook:
+
+>>> import numpy as np
+>>> from federation.learning import SimpleClassifier, worker_generator
+>>> X, y = np.eye(4, dtype=np.float32), np.array([0, 0, 1, 1])
+>>> model = SimpleClassifier(feature_count=4, class_count=2)
+>>> chance = worker_generator(0, "A", 1)
+>>> loss = model.fit(X, y, epochs=50, batch_size=2, learning_rate=0.5, generator=chance)
+>>> model.evaluate(X, y).accuracy
+1.0
+
+Equal seeds give equal bytes, whatever the number of processes and the order in which models arrive; on
+another processor, or with another NumPy, the last bits of a matrix product may differ.
+"""
+
+from .archive import read_archive, write_archive, writing_whole
+from .averaging import (
+    Contribution,
+    average_contributions,
+    federated_averaging,
+    in_worker_order,
+    weighted_mean,
+)
+from .baseline import Budget, train_alone, train_together
+from .chance import generator_for, one_blas_thread, worker_generator
+from .errors import (
+    ArchiveError,
+    LearningError,
+    ParamsError,
+    RegionError,
+    TrainingDiverged,
+    TrainingStopped,
+)
+from .model import Metrics, Model, SimpleClassifier, never
+from .params import Params, check_params, copy_params, load_params, model_sha256, save_params
+from .regions import (
+    Region,
+    RegionMeta,
+    load_features,
+    load_meta,
+    load_region,
+    save_features,
+    save_region,
+)
+
+__all__ = [
+    "ArchiveError",
+    "Budget",
+    "Contribution",
+    "LearningError",
+    "Metrics",
+    "Model",
+    "Params",
+    "ParamsError",
+    "Region",
+    "RegionError",
+    "RegionMeta",
+    "SimpleClassifier",
+    "TrainingDiverged",
+    "TrainingStopped",
+    "average_contributions",
+    "check_params",
+    "copy_params",
+    "federated_averaging",
+    "generator_for",
+    "in_worker_order",
+    "load_features",
+    "load_meta",
+    "load_params",
+    "load_region",
+    "model_sha256",
+    "never",
+    "one_blas_thread",
+    "read_archive",
+    "save_features",
+    "save_params",
+    "save_region",
+    "train_alone",
+    "train_together",
+    "weighted_mean",
+    "worker_generator",
+    "write_archive",
+    "writing_whole",
+]

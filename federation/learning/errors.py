@@ -1,0 +1,34 @@
+"""Every error of learning, split by what the caller should do next.
+
+| error | what happened | what to do |
+| --- | --- | --- |
+| `ArchiveError` | an .npz file is missing, cut off, or not one | name another file, or make it again |
+| `RegionError` | data, or a file of it, cannot be learnt from | mend it; the text names the fix |
+| `ParamsError` | weights do not fit the model, or are not numbers | refuse them; never average them |
+| `TrainingStopped` | training was asked to stop between two batches | nothing: it is the answer |
+| `TrainingDiverged` | the loss or the weights left the finite numbers | a smaller learning rate |
+"""
+
+
+class LearningError(Exception):
+    """Base of all errors that learning raises."""
+
+
+class ArchiveError(LearningError):
+    """An .npz file could not be read as one. The text names the file and what was found."""
+
+
+class RegionError(LearningError, ValueError):
+    """Data that cannot be learnt from. The text says what was found, what is allowed, and the fix."""
+
+
+class ParamsError(LearningError, ValueError):
+    """Weights of the wrong names, shapes or kind, or with values that are no finite numbers."""
+
+
+class TrainingStopped(LearningError):
+    """`should_stop` became true between two batches."""
+
+
+class TrainingDiverged(LearningError, ArithmeticError):
+    """Training left the finite numbers. Sending such weights on would spoil the average."""
