@@ -1,0 +1,53 @@
+"""SQLite for the federation: rows, arrays and bytes. Knows no actor and no model.
+
+`RoundPersistence` keeps the record of coordinated runs in training.db; `SCHEMA.md` says how other
+programs read it. `python -m persistence report` shows it.
+"""
+
+from persistence.database import (
+    Damaged,
+    DatabaseError,
+    DiskFull,
+    Locked,
+    NewerSchema,
+    NoDatabase,
+    NotADatabase,
+    NotOurs,
+    ReadOnly,
+)
+from persistence.rounds import RoundConflict, RoundPersistence, UnknownRun
+from persistence.rows import (
+    RUN_STATUSES,
+    UPDATE_OUTCOMES,
+    BaselineRow,
+    EvaluationRow,
+    EventRow,
+    NewRun,
+    RoundRow,
+    RunRow,
+    UpdateRow,
+)
+
+__all__ = [
+    "RUN_STATUSES",
+    "UPDATE_OUTCOMES",
+    "BaselineRow",
+    "Damaged",
+    "DatabaseError",
+    "DiskFull",
+    "EvaluationRow",
+    "EventRow",
+    "Locked",
+    "NewRun",
+    "NewerSchema",
+    "NoDatabase",
+    "NotADatabase",
+    "NotOurs",
+    "ReadOnly",
+    "RoundConflict",
+    "RoundPersistence",
+    "RoundRow",
+    "RunRow",
+    "UnknownRun",
+    "UpdateRow",
+]
