@@ -4,16 +4,16 @@
 programs read it. `python -m persistence report` shows it.
 """
 
-from persistence.database import (
+from persistence.errors import (
     Damaged,
     DatabaseError,
     DiskFull,
     Locked,
     NewerSchema,
+    NoAccess,
     NoDatabase,
     NotADatabase,
     NotOurs,
-    ReadOnly,
 )
 from persistence.rounds import RoundConflict, RoundPersistence, UnknownRun
 from persistence.rows import (
@@ -40,10 +40,10 @@ __all__ = [
     "Locked",
     "NewRun",
     "NewerSchema",
+    "NoAccess",
     "NoDatabase",
     "NotADatabase",
     "NotOurs",
-    "ReadOnly",
     "RoundConflict",
     "RoundPersistence",
     "RoundRow",

@@ -1,4 +1,4 @@
-"""One SQLite file: opened, recognised, brought up to date, and every failure said in words.
+"""One SQLite file: opened, recognised, brought up to date.
 
 A `Schema` says what a file of ours looks like: its mark (`PRAGMA application_id`) and its migrations
 (`PRAGMA user_version` counts how many the file has seen). `Database` opens a file by it, in WAL mode,
@@ -7,25 +7,10 @@ so that others may read while one writes.
 Threads: everything here blocks. An actor calls it through a worker thread, and the same connection may
 be used from another thread each time, but by one caller at a time: its owner handles one message at a
 time, so there is no lock here.
-
-The errors, by what to do next:
-
-| error | what happened | what to do |
-| --- | --- | --- |
-| `NoDatabase` | there is no file, or it is empty, and it was opened to read | make one by a run |
-| `NotADatabase` | the path is a folder, or a file of another kind | give another path |
-| `NotOurs` | a SQLite file of another program | give another path |
-| `NewerSchema` | the file was written by a later version of this program | update this program |
-| `ReadOnly` | the file or its folder may not be written | change the permissions or the path |
-| `Locked` | another program holds the file for writing | wait, or end that program |
-| `DiskFull` | no room; nothing of the transaction was kept | make room, go on at the last commit |
-| `Damaged` | the contents are not what was written | restore a copy |
-| `DatabaseError` | any other failure of SQLite, with its own words | see the text |
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import time
@@ -37,6 +22,16 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from persistence.errors import (
+    DatabaseError,
+    NewerSchema,
+    NoAccess,
+    NoDatabase,
+    NotADatabase,
+    NotOurs,
+    explained,
+)
+
 # Below this SQLite has no STRICT tables. Python 3.11 brings a later one nearly everywhere.
 OLDEST_SQLITE = (3, 37, 0)
 
@@ -46,50 +41,6 @@ BUSY_SECONDS = 5.0
 # No SQLite file is smaller than one page, and no page is smaller than this. (SQLite takes a file of one
 # byte for an empty database, and would write over it.)
 SMALLEST_FILE_BYTES = 512
-
-
-class DatabaseError(Exception):
-    """Base of all errors of this package that the world causes, not the caller.
-
-    Attributes:
-        path: The file in question.
-    """
-
-    def __init__(self, path: Path, summary: str) -> None:
-        super().__init__(f"{path}: {summary}")
-        self.path = path
-
-
-class NoDatabase(DatabaseError):
-    """There is no file at the path, or nothing in it yet, and it was opened only to read."""
-
-
-class NotADatabase(DatabaseError):
-    """The path is a folder, or a file that is no SQLite database. It was not touched."""
-
-
-class NotOurs(DatabaseError):
-    """The file is a SQLite database of another program or of another kind. It was not touched."""
-
-
-class NewerSchema(DatabaseError):
-    """The file was written by a later version of this program. It was not touched."""
-
-
-class ReadOnly(DatabaseError):
-    """The file, or the folder it lies in, may not be written."""
-
-
-class Locked(DatabaseError):
-    """Another program held the file for longer than we wait."""
-
-
-class DiskFull(DatabaseError):
-    """There was no room. Nothing of the transaction was kept; what was committed before is."""
-
-
-class Damaged(DatabaseError):
-    """The contents of the file are not what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +82,7 @@ class Database:
             waits in the calling thread, where no cancellation reaches it; hence a bound.
 
     Raises:
-        DatabaseError: One of the errors above. The file has not been changed then.
+        DatabaseError: One of those in `persistence.errors`. The file has not been changed then.
     """
 
     def __init__(
@@ -214,8 +165,8 @@ class Database:
         return connection
 
     def _open_to_read(self) -> sqlite3.Connection:
+        connection = self._connect("ro")
         try:
-            connection = self._connect("ro")
             connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.OperationalError as error:
             connection.close()
@@ -299,58 +250,6 @@ class Database:
         return copy
 
 
-@contextmanager
-def explained(path: Path, busy_seconds: float = BUSY_SECONDS) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with what to do about them.
-
-    A broken constraint and a wrong statement (`sqlite3.IntegrityError`, `ProgrammingError`) pass
-    unchanged: those are errors of our own code.
-    """
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
-        raise
-    except sqlite3.DatabaseError as error:
-        raise _in_words(path, error, busy_seconds) from error
-
-
-def _in_words(path: Path, error: sqlite3.DatabaseError, busy_seconds: float) -> DatabaseError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the rest is the finer cause
-    name = getattr(error, "sqlite_errorname", "no code")
-    match code:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return Locked(
-                path,
-                f"another program has held this database for more than {busy_seconds:g} s; end it (an open "
-                "sqlite3 shell, a copy in progress), then try again",
-            )
-        case sqlite3.SQLITE_FULL:
-            return DiskFull(path, "no room left on the disk; make room, what was committed is kept")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return ReadOnly(
-                path, "this file may not be written; change its permissions, or give another path"
-            )
-        case sqlite3.SQLITE_CANTOPEN:
-            return ReadOnly(
-                path,
-                f"cannot be opened here ({_why_not_opened(path)}); SQLite needs to write in the folder, "
-                "where it keeps a -wal and a -shm file. Change the permissions, or give another path",
-            )
-        case sqlite3.SQLITE_NOTADB:
-            return NotADatabase(path, "this file is no SQLite database; give another path")
-        case sqlite3.SQLITE_CORRUPT:
-            return Damaged(path, f"this database is damaged ({error}); restore a copy, or move it away")
-        case _:
-            return DatabaseError(path, f"SQLite failed: {error} ({name})")
-
-
-def _why_not_opened(path: Path) -> str:
-    for place, needed in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK)):
-        if not os.access(place, needed):
-            return f"{place}: {os.strerror(errno.EACCES).lower()}"
-    return "no further reason given"
-
-
 def _check_path(path: Path, *, read_only: bool) -> None:
     """Refuse what SQLite would call by one name only, "unable to open database file"."""
     try:
@@ -360,15 +259,25 @@ def _check_path(path: Path, *, read_only: bool) -> None:
             raise NoDatabase(path, "there is no such file") from error
         if not path.parent.is_dir():
             raise NoDatabase(path, f"there is no folder {path.parent}; make it first") from error
+        _check_may_write(path.parent)
         return
     except PermissionError as error:
-        raise ReadOnly(path, "its folder may not be entered; change the permissions") from error
+        raise NoAccess(path, "its folder may not be entered; change the permissions") from error
     if path.is_dir():
         raise NotADatabase(path, "this is a folder; give the path of a file in it")
     if not path.is_file():
         raise NotADatabase(path, "this is no ordinary file; give another path")
     if 0 < size_bytes < SMALLEST_FILE_BYTES:
         raise NotADatabase(path, "this file is no SQLite database; give another path")
+    if not read_only:  # SQLite would open it all the same, and fail at the first commit
+        _check_may_write(path)
+        _check_may_write(path.parent)
+
+
+def _check_may_write(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        what = "folder" if path.is_dir() else "file"
+        raise NoAccess(path, f"this {what} may not be written; change its permissions, or give another path")
 
 
 def _holds_more(path: Path) -> bool:

@@ -8,18 +8,18 @@ killed at any moment goes on at `last_committed_round(run) + 1`, and no round is
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from persistence.arrays import Array, from_columns, to_columns
-from persistence.database import BUSY_SECONDS, Damaged, Database
+from persistence.columns import columns_of, insert, plain, without
+from persistence.database import BUSY_SECONDS, Database
+from persistence.errors import Damaged
 from persistence.rows import BaselineRow, EvaluationRow, EventRow, NewRun, RoundRow, RunRow, UpdateRow
 from persistence.schema import TRAINING_SCHEMA
 
@@ -76,7 +76,7 @@ class RoundPersistence:
             if connection.execute("SELECT 1 FROM runs WHERE name = ?", (new.name,)).fetchone():
                 raise ValueError(f"there is a run {new.name!r} in {self.database.path}; choose another name")
             settings = json.dumps(dict(new.settings))
-            _insert(connection, "runs", {**_columns(new), "settings": settings, "status": "running"})
+            insert(connection, "runs", {**columns_of(new), "settings": settings, "status": "running"})
             (run_id,) = connection.execute("SELECT last_insert_rowid()").fetchone()
         return self.run(run_id)
 
@@ -100,8 +100,7 @@ class RoundPersistence:
         """
         if status == "running":
             raise ValueError("a run that ends is not running; reopen_run makes it run again")
-        # A row with this status checks it, before anything is written.
-        RunRow(**{**asdict(self.run(run_id)), "status": status, "reason": reason, "ended_unix": ended_unix})
+        replace(self.run(run_id), status=status)  # checks it, before anything is written
         with self.database.transaction() as connection:
             connection.execute(
                 "UPDATE runs SET status = ?, reason = ?, ended_unix = ?, model_sha256 = coalesce(?, "
@@ -131,6 +130,11 @@ class RoundPersistence:
         if not found:
             raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
         return _run(found[0])
+
+    def find_run(self, name: str) -> RunRow | None:
+        """Return the run of that name, or None."""
+        found = self.database.read("SELECT * FROM runs WHERE name = ?", (name,))
+        return _run(found[0]) if found else None
 
     def runs(self) -> tuple[RunRow, ...]:
         """Return all runs, the oldest first."""
@@ -174,13 +178,13 @@ class RoundPersistence:
         arrays += [
             ("strategy", name, to_columns(name, array)) for name, array in (strategy_state or {}).items()
         ]
-        with self.database.transaction() as connection:
+        with self._writing(run_id) as connection:
             if self._is_committed(connection, run_id, row):
                 return False
             _replace_round(connection, run_id, row, updates)
             for kind, name, kept in arrays:
                 key = {"run": run_id, "round": row.number, "kind": kind, "name": name}
-                _insert(connection, "weights", {**key, **asdict(kept)})
+                insert(connection, "weights", {**key, **asdict(kept)})
         return True
 
     def record_failed_round(self, run_id: int, row: RoundRow, *, updates: Iterable[UpdateRow]) -> None:
@@ -191,7 +195,7 @@ class RoundPersistence:
         """
         if row.model_sha256 is not None:
             raise ValueError(f"round {row.number} has a model; commit_round keeps it")
-        with self.database.transaction() as connection:
+        with self._writing(run_id) as connection:
             if row.number <= _last_committed(connection, run_id):
                 raise RoundConflict(f"round {row.number} is committed; it cannot have failed")
             _replace_round(connection, run_id, row, updates)
@@ -202,7 +206,7 @@ class RoundPersistence:
         Raises:
             RoundConflict: The round is not in the record.
         """
-        with self.database.transaction() as connection:
+        with self._writing(run_id) as connection:
             kept = connection.execute("SELECT 1 FROM rounds WHERE run = ? AND number = ?", (run_id, number))
             if kept.fetchone() is None:
                 raise RoundConflict(
@@ -239,7 +243,7 @@ class RoundPersistence:
     def rounds(self, run_id: int) -> tuple[RoundRow, ...]:
         """Return all rounds of a run in order, a failed one among them."""
         found = self.database.read("SELECT * FROM rounds WHERE run = ? ORDER BY number", (run_id,))
-        return tuple(RoundRow(**_without(row, "run", "status")) for row in found)
+        return tuple(RoundRow(**without(row, "run", "status")) for row in found)
 
     def updates(self, run_id: int) -> dict[int, tuple[UpdateRow, ...]]:
         """Return what became of the workers, by round, in the order of arrival."""
@@ -248,7 +252,7 @@ class RoundPersistence:
         )
         by_round: dict[int, list[UpdateRow]] = {}
         for row in found:
-            update = UpdateRow(**_without(row, "run", "round", "position"))
+            update = UpdateRow(**without(row, "run", "round", "position"))
             by_round.setdefault(row["round"], []).append(update)
         return {number: tuple(updates) for number, updates in by_round.items()}
 
@@ -258,22 +262,21 @@ class RoundPersistence:
         """Keep a score; the same model of the same round on the same region is scored anew.
 
         Raises:
-            RoundConflict: The round is not in the record: only a committed model is scored.
+            RoundConflict: The round is not committed.
         """
-        with self.database.transaction() as connection:
+        with self._writing(run_id) as connection:
             kept = connection.execute(
-                "SELECT 1 FROM rounds WHERE run = ? AND number = ?", (run_id, evaluation.round)
+                "SELECT 1 FROM rounds WHERE run = ? AND number = ? AND status = 'committed'",
+                (run_id, evaluation.round),
             )
             if kept.fetchone() is None:
-                raise RoundConflict(f"round {evaluation.round} is not in the record; commit it first")
+                raise RoundConflict(f"round {evaluation.round} is not committed; only its model is scored")
             as_json = {
-                "per_class": json.dumps(
-                    {name: _value(share) for name, share in evaluation.per_class.items()}
-                ),
+                "per_class": json.dumps({name: plain(share) for name, share in evaluation.per_class.items()}),
                 "confusion": json.dumps([list(map(int, row)) for row in evaluation.confusion]),
             }
-            _insert(
-                connection, "evaluations", {"run": run_id, **_columns(evaluation), **as_json}, replace=True
+            insert(
+                connection, "evaluations", {"run": run_id, **columns_of(evaluation), **as_json}, replace=True
             )
 
     def evaluations(self, run_id: int) -> tuple[EvaluationRow, ...]:
@@ -285,32 +288,37 @@ class RoundPersistence:
 
     def save_baseline(self, run_id: int, baseline: BaselineRow) -> None:
         """Keep what a worker reaches alone; said again it replaces what was said before."""
-        with self.database.transaction() as connection:
-            _insert(connection, "baselines", {"run": run_id, **_columns(baseline)}, replace=True)
+        with self._writing(run_id) as connection:
+            insert(connection, "baselines", {"run": run_id, **columns_of(baseline)}, replace=True)
 
     def baselines(self, run_id: int) -> tuple[BaselineRow, ...]:
         """Return what each worker reaches alone, by worker."""
         found = self.database.read("SELECT * FROM baselines WHERE run = ? ORDER BY worker, region", (run_id,))
-        return tuple(BaselineRow(**_without(row, "run")) for row in found)
+        return tuple(BaselineRow(**without(row, "run")) for row in found)
 
     # --- events ----------------------------------------------------------------------------
 
     def add_events(self, run_id: int, events: Iterable[EventRow]) -> None:
         """Keep what happened. Outlives the death of the process, not always a power cut."""
-        with self.database.transaction(durable=False) as connection:
+        with self._writing(run_id, durable=False) as connection:
             for event in events:
-                _insert(connection, "events", {"run": run_id, **_columns(event)})
+                insert(connection, "events", {"run": run_id, **columns_of(event)})
 
     def events(self, run_id: int) -> tuple[EventRow, ...]:
         """Return all events of a run in the order they were kept."""
         found = self.database.read("SELECT * FROM events WHERE run = ? ORDER BY id", (run_id,))
-        return tuple(EventRow(**_without(row, "id", "run")) for row in found)
+        return tuple(EventRow(**without(row, "id", "run")) for row in found)
 
     # --- inside ----------------------------------------------------------------------------
 
+    @contextmanager
+    def _writing(self, run_id: int, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self.database.transaction(durable=durable) as connection:
+            if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
+                raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
+            yield connection
+
     def _is_committed(self, connection: sqlite3.Connection, run_id: int, row: RoundRow) -> bool:
-        if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone() is None:
-            raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
         last = _last_committed(connection, run_id)
         if row.number > last + 1:
             raise RoundConflict(
@@ -359,7 +367,7 @@ def _replace_round(
 ) -> None:
     """Write the round and its updates, in place of an earlier try of it that failed."""
     connection.execute("DELETE FROM rounds WHERE run = ? AND number = ?", (run_id, row.number))
-    _insert(connection, "rounds", {"run": run_id, "status": row.status, **_columns(row)})
+    insert(connection, "rounds", {"run": run_id, "status": row.status, **columns_of(row)})
     for position, update in enumerate(updates):
         _insert_update(connection, run_id, row.number, position, update)
 
@@ -368,34 +376,7 @@ def _insert_update(
     connection: sqlite3.Connection, run_id: int, number: int, position: int, update: UpdateRow
 ) -> None:
     key = {"run": run_id, "round": number, "position": position}
-    _insert(connection, "worker_updates", {**key, **_columns(update)})
-
-
-def _insert(
-    connection: sqlite3.Connection, table: str, columns: Mapping[str, Any], *, replace: bool = False
-) -> None:
-    """Insert one row. Tables and columns are named in this file, values are bound."""
-    verb = "INSERT OR REPLACE" if replace else "INSERT"
-    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-    connection.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))
-
-
-def _columns(row: NewRun | RoundRow | UpdateRow | EvaluationRow | BaselineRow | EventRow) -> dict[str, Any]:
-    """Return the fields of a row, which are named as its columns are."""
-    return {one.name: _value(getattr(row, one.name)) for one in fields(row)}
-
-
-def _value(value: Any) -> Any:
-    """Return what a column can hold: Python's own numbers, and None for one that is not finite."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # SQLite keeps NaN as NULL anyway
-    return value
-
-
-def _without(row: sqlite3.Row, *columns: str) -> dict[str, Any]:
-    return {name: value for name, value in dict(row).items() if name not in columns}
+    insert(connection, "worker_updates", {**key, **columns_of(update)})
 
 
 def _run(row: sqlite3.Row) -> RunRow:
@@ -406,7 +387,7 @@ def _run(row: sqlite3.Row) -> RunRow:
 
 
 def _evaluation(row: sqlite3.Row) -> EvaluationRow:
-    columns = _without(row, "run")
+    columns = without(row, "run")
     return EvaluationRow(
         **{
             **columns,

@@ -15,11 +15,13 @@ RUN_STATUSES = ("running", "finished", "failed", "stopped", "quorum lost")
 
 UPDATE_OUTCOMES = (
     "accepted",  # part of the average
-    "late",  # came, or would have come, after the round closed
+    "refused",  # of a wrong shape, with NaN or infinity: see the reason
     "duplicate",  # a second answer to the same request
-    "rejected",  # from a stranger, for another round, of a wrong shape, not finite: see the reason
+    "late",  # came, or would have come, after the round was closed
+    "stale",  # for another round
+    "stranger",  # from somebody who was not asked
     "declined",  # the worker said that it does not take part
-    "failed",  # the worker's own training raised
+    "failed",  # the worker said that its training failed
     "lost",  # the worker went away while it was asked
     "asked",  # no answer, and nothing known of why
 )
@@ -120,7 +122,7 @@ class UpdateRow:
     Attributes:
         worker: Its id.
         outcome: One of `UPDATE_OUTCOMES`.
-        reason: Why, in words; needed for "rejected" and "failed".
+        reason: Why, in words; needed for "refused" and "failed".
         samples: How many samples it trained on: its weight in the mean.
         loss: Its training loss.
         accuracy: Its training accuracy, 0 to 1.
@@ -142,7 +144,7 @@ class UpdateRow:
     def __post_init__(self) -> None:
         _filled("worker", self.worker)
         _one_of("outcome", self.outcome, UPDATE_OUTCOMES)
-        if self.outcome in ("rejected", "failed"):
+        if self.outcome in ("refused", "failed"):
             _filled(f"reason of a {self.outcome} update", self.reason)
         for name in ("samples", "seconds", "bytes_in", "bytes_out"):
             _at_least_zero(name, getattr(self, name))
