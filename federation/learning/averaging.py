@@ -50,11 +50,13 @@ def weighted_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np
         if not (math.isfinite(weight) and weight > 0):
             raise ParamsError(f"a weight of {weight} in an average; it must be a positive, finite number")
         check_params(params, first)
-        if first is None:
-            first = params
-            sums = {name: np.zeros(array.shape) for name, array in params.items()}
         for name, array in params.items():
-            sums[name] += np.multiply(array, weight, dtype=np.float64)
+            part = np.multiply(array, weight, dtype=np.float64)
+            if first is None:
+                sums[name] = part  # not 0 + part: -0.0 stays itself, and a mean of one is that one
+            else:
+                sums[name] += part
+        first = params if first is None else first
         total += weight
     if first is None:
         raise ParamsError("an average of no models; at least one is needed")

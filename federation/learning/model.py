@@ -339,11 +339,11 @@ class _Step:
         flat[true_class] -= rate
         np.dot(logits, X, self._gradient)  # (classes, features)
         if self._pull is not None:
-            keep, of_W, of_b = self._pull
+            keep, weight_part, bias_part = self._pull
             self._W *= keep
-            self._W += of_W
+            self._W += weight_part
             self._b *= keep
-            self._b += of_b
+            self._b += bias_part
         self._W -= self._gradient
         self._b -= np.dot(logits, self._batch_ones)
 
