@@ -52,6 +52,11 @@ class Tally:
         for name in self.__slots__:
             setattr(self, name, 0)
 
+    @property
+    def ended(self) -> int:
+        """How many messages have come to their end."""
+        return sum(getattr(self, name) for name in OUTCOMES)
+
     def read(self, *, queued: int, in_hand: int) -> Ledger:
         """Return the counts as they are now, beside what waits and what is being handled."""
         return Ledger(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -159,10 +159,21 @@ class ActorRef:
             if reason is None:
                 with scope:
                     yield
-            if reason is not None and (scope.cancelled_caught or not scope.cancel_called):
-                raise PeerDown(self.actor_id, reason)
+                if not scope.cancelled_caught:
+                    return
+            raise PeerDown(self.actor_id, reason or "unknown")
         finally:
             unwatch()
+
+    def on_down(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Have `callback(reason)` called once, when the actor ends or can no longer be reached.
+
+        It is called from within the runtime and must neither wait nor raise. `watch` is for people.
+
+        Returns:
+            A function that calls the watch off.
+        """
+        return self._target.on_down(callback)
 
     async def stop(self) -> None:
         """Have the actor stop after the message in hand, and return when it has ended.
