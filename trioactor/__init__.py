@@ -32,7 +32,9 @@ from trioactor.mailbox import MailboxSettings
 from trioactor.messages import ChildFailed, HealthAck, HealthPing, Request, Terminated, message
 from trioactor.ref import ActorRef
 from trioactor.system import ActorSystem, DeadLetter, DeadLetters
-from trioactor.version import VERSION as __version__
+from trioactor.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "Actor",
