@@ -170,7 +170,8 @@ class Database:
             connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.OperationalError as error:
             connection.close()
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or _holds_more(self.path):
+            no_access = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not no_access or _holds_more(self.path):
                 raise
             # In a folder that may not be written SQLite cannot make its -shm file. Nobody is writing
             # either: a writer would have left its -wal file there.
@@ -275,7 +276,7 @@ def _check_path(path: Path, *, read_only: bool) -> None:
 
 
 def _check_may_write(path: Path) -> None:
-    if not os.access(path, os.W_OK):
+    if not os.access(path, os.W_OK, effective_ids=True):
         what = "folder" if path.is_dir() else "file"
         raise NoAccess(path, f"this {what} may not be written; change its permissions, or give another path")
 

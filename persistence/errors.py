@@ -118,6 +118,6 @@ def _in_words(path: Path, error: sqlite3.DatabaseError, busy_seconds: float) -> 
 
 def _why_not_opened(path: Path) -> str:
     for place, needed in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK)):
-        if not os.access(place, needed):
+        if not os.access(place, needed, effective_ids=True):
             return f"{place}: {os.strerror(errno.EACCES).lower()}"
     return "no further reason given"

@@ -1,0 +1,63 @@
+"""What the tests enter into a record, also those that run in a process of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from persistence import NewRun, RoundPersistence, RoundRow, UpdateRow
+from persistence.arrays import Array
+
+
+def new_run(name: str = "first") -> NewRun:
+    return NewRun(
+        name=name,
+        created_unix=1_700_000_000.0,
+        settings={"rounds": 3, "mu": 0.0},
+        seed=7,
+        source="synthetic",
+        synthetic=True,
+    )
+
+
+def model(number: int) -> dict[str, Array]:
+    """The weights that the tests commit for a round: every number in them tells which round it is."""
+    return {"W": np.full((4, 3), number, np.float32), "b": np.full(3, -number, np.float32)}
+
+
+def sha(number: int) -> str:
+    return f"{number:064x}"
+
+
+def round_row(number: int, model_sha256: str | None = None, reason: str = "") -> RoundRow:
+    return RoundRow(
+        number=number,
+        started_unix=1_700_000_000.0 + number,
+        ended_unix=1_700_000_000.5 + number,
+        seconds=0.5,
+        train_loss=1.0 / number,
+        train_accuracy=1 - 1 / (number + 1),
+        model_sha256=model_sha256,
+        reason=reason,
+    )
+
+
+def accepted(worker: str, samples: int = 100) -> UpdateRow:
+    return UpdateRow(
+        worker=worker,
+        outcome="accepted",
+        samples=samples,
+        loss=0.5,
+        accuracy=0.75,
+        seconds=0.25,
+        bytes_in=60,
+        bytes_out=60,
+    )
+
+
+def commit(record: RoundPersistence, run_id: int, number: int) -> bool:
+    return record.commit_round(
+        run_id,
+        round_row(number, sha(number)),
+        weights=model(number),
+        updates=[accepted("A"), accepted("B", 50)],
+    )
