@@ -5,6 +5,7 @@ What an actor sees of the runtime is here; how the runtime keeps it alive is in 
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
@@ -73,6 +74,10 @@ class Household(Protocol):
     def children(self) -> Mapping[str, ActorRef]:
         """The living actors below."""
 
+    @property
+    def rng(self) -> random.Random:
+        """Where chance comes from."""
+
     async def have_child(
         self, factory: Factory, actor_id: str | None, mailbox: MailboxSettings, nursery: trio.Nursery
     ) -> ActorRef:
@@ -90,10 +95,10 @@ class Context:
         ActorStopped: From any method, when the instance has ended.
     """
 
-    __slots__ = ("_cell", "_ended", "_owed", "_watches", "behaviours", "in_hand", "nursery", "stashed")
+    __slots__ = ("_ended", "_owed", "_watches", "behaviours", "cell", "in_hand", "nursery", "stashed")
 
     def __init__(self, cell: Household, nursery: trio.Nursery) -> None:
-        self._cell = cell
+        self.cell = cell
         self.nursery = nursery
         self.behaviours: list[Behaviour] = []
         self._watches: dict[ActorRef, Callable[[], None]] = {}
@@ -107,17 +112,22 @@ class Context:
     @property
     def ref(self) -> ActorRef:
         """The actor's own ref, to give to others."""
-        return self._cell.ref
+        return self.cell.ref
 
     @property
     def parent(self) -> ActorRef | None:
         """The parent's ref; None for an actor that its system started."""
-        return self._cell.parent
+        return self.cell.parent
 
     @property
     def children(self) -> Mapping[str, ActorRef]:
         """The living children by name, in the order of their start."""
-        return self._cell.children
+        return self.cell.children
+
+    @property
+    def rng(self) -> random.Random:
+        """Where chance comes from: the system's own generator, seeded when the system was."""
+        return self.cell.rng
 
     # --- children and tasks -----------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class Context:
             Exception: Whatever `pre_start` raised.
         """
         self._check_alive()
-        return await self._cell.have_child(factory, actor_id, mailbox or MailboxSettings(), self.nursery)
+        return await self.cell.have_child(factory, actor_id, mailbox or MailboxSettings(), self.nursery)
 
     def start_soon(
         self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None
@@ -174,7 +184,7 @@ class Context:
     def stop(self) -> None:
         """Stop this actor after the message in hand."""
         self._check_alive()
-        self._cell.mailbox.request_stop()
+        self.cell.mailbox.request_stop()
 
     # --- behaviours -------------------------------------------------------------------------
 
@@ -204,7 +214,7 @@ class Context:
             RuntimeError: No message is in hand.
         """
         self._check_alive()
-        box = self._cell.mailbox
+        box = self.cell.mailbox
         if self.in_hand is None:
             raise RuntimeError("stash() outside of a handler: there is no message in hand")
         if len(box.stash) >= box.capacity:
@@ -214,7 +224,7 @@ class Context:
     def unstash_all(self) -> None:
         """Handle everything that was put aside next, in the order in which it came."""
         self._check_alive()
-        self._cell.mailbox.unstash_all()
+        self.cell.mailbox.unstash_all()
 
     # --- watching -----------------------------------------------------------------------------
 
@@ -227,7 +237,7 @@ class Context:
         if ref in self._watches:
             return
         where = f"{ref.address[0]}:{ref.address[1]}/" if ref.address else ""
-        box = self._cell.mailbox
+        box = self.cell.mailbox
 
         def went_down(reason: str) -> None:
             self._watches.pop(ref, None)

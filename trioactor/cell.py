@@ -8,6 +8,7 @@ actor has one life; a supervisor gives its children another after a failure.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -40,6 +41,10 @@ class Host(Origin, Protocol):
     @property
     def post_stop_seconds(self) -> float:
         """How long a `post_stop` may take."""
+
+    @property
+    def rng(self) -> random.Random:
+        """Where chance comes from."""
 
     @property
     def when_idle(self) -> Callable[[], None] | None:
@@ -177,8 +182,7 @@ class Cell:
         """See `Target.end`. Called from within the actor, or one below it, it does not wait."""
         if self.ended is None:
             if graceful:
-                self.final = True
-                self.mailbox.request_stop()
+                self.order_stop()
             else:
                 self.kill()
             if not self._host.runs_inside(self):
@@ -199,6 +203,11 @@ class Cell:
         return MappingProxyType({name: child.ref for name, child in self._children.items()})
 
     @property
+    def rng(self) -> random.Random:
+        """The system's."""
+        return self._host.rng
+
+    @property
     def child_cells(self) -> tuple[Cell, ...]:
         """The same, as cells."""
         return tuple(self._children.values())
@@ -207,10 +216,14 @@ class Cell:
         self, factory: Factory, actor_id: str | None, mailbox: MailboxSettings, nursery: trio.Nursery
     ) -> ActorRef:
         """Start an unsupervised child in the nursery, and return when its `pre_start` has run."""
-        child = new_cell(self._host, factory, actor_id, self, mailbox)
+        child = self.new_child(factory, actor_id, mailbox)
         nursery.start_soon(child.run, name=child.actor_id)
         await child.started()
         return child.ref
+
+    def new_child(self, factory: Factory, actor_id: str | None, mailbox: MailboxSettings) -> Cell:
+        """Make the cell of a child. Whoever makes it sees to its lives and closes it."""
+        return new_cell(self._host, factory, actor_id, self, mailbox)
 
     # --- from start to end --------------------------------------------------------------------
 
@@ -249,13 +262,14 @@ class Cell:
         """
         failures: list[BaseException] = []
         actor: Actor | None = None  # once its pre_start has succeeded
+        context: Context | None = None
         try:
             try:
                 async with trio.open_nursery() as nursery:
-                    self._begin(nursery)
+                    context = self._begin(nursery)
                     try:
-                        actor = await self._start(nursery)
-                        await self._serve()
+                        actor = await self._start(context)
+                        await self._serve(context)
                     except BaseException as failure:
                         if _holds_cancellation(failure):
                             raise
@@ -266,7 +280,7 @@ class Cell:
                 failures.extend(group.exceptions)
             except trio.Cancelled as cancelled:
                 failures.append(cancelled)
-            self._finish_context(failures)
+            self._finish(context, failures)
             if actor is not None:
                 await self._post_stop(actor, failures)
             elif self._give_to_starter(failures):
@@ -278,13 +292,15 @@ class Cell:
             self._host.end_task()
             del failures  # a frame that holds its own exception is a cycle
 
-    def _begin(self, nursery: trio.Nursery) -> None:
+    def _begin(self, nursery: trio.Nursery) -> Context:
+        self.context = context = Context(self, nursery)
+        self.since = trio.current_time()
         self._scope = nursery.cancel_scope
         if self._killed:  # before the task ran at all
             nursery.cancel_scope.cancel()
+        return context
 
-    async def _start(self, nursery: trio.Nursery) -> Actor:
-        self.context = context = Context(self, nursery)
+    async def _start(self, context: Context) -> Actor:
         self._host.begin_task(context, self)
         actor = self._factory()
         actor.context = context
@@ -309,21 +325,23 @@ class Cell:
         self._started = None
         return not failures
 
-    def _finish_context(self, failures: list[BaseException]) -> None:
-        context = self.context
+    def _finish(self, context: Context | None, failures: list[BaseException]) -> None:
         if context is not None:
             context.end(repr(failures[0]) if failures else "stopped")
+        if context in self.abandoned:
+            self.abandoned.remove(context)
+        elif context is self.context:
             self.context = None
-        self._scope = None
+            self._scope = None
 
     async def _end_children(self, *, graceful: bool) -> None:
         """The youngest first, one after the other."""
         while self._children:
             child = next(reversed(self._children.values()))
-            child.final = True
             if graceful:
-                child.mailbox.request_stop()
+                child.order_stop()
             else:
+                child.final = True
                 child.kill()
             await child.closed()
 
@@ -346,12 +364,37 @@ class Cell:
         if self._scope is not None:
             self._scope.cancel()
 
+    def order_stop(self) -> None:
+        """Stop for good, after the message in hand."""
+        self.final = True
+        self.mailbox.request_stop()
+        if self.context is None and self._scope is not None:
+            self._scope.cancel()  # it rests between two lives
+
+    async def rest(self, seconds: float) -> None:
+        """Let time pass before the next life; an order to stop cuts it short."""
+        with trio.CancelScope() as self._scope:
+            await trio.sleep(seconds)
+        self._scope = None
+
     def be_born_again(self) -> None:
         """Make ready for another life, which handles what waits: first what was put aside."""
         self.mailbox.unstash_all()
         self.mailbox.clear_stop()
         self._killed = False
         self.restarts += 1
+
+    def abandon(self) -> None:
+        """Leave the present life to itself: its handler goes on although it was cancelled.
+
+        It keeps its message, and finds an empty mailbox with the order to stop when it comes back.
+        """
+        if self.context is not None:
+            self.context.end("its handler ignored that it was cancelled")
+            self.abandoned.append(self.context)
+        self.mailbox = self.mailbox.hand_over()
+        self.context = None
+        self._scope = None
 
     def end_of_life(self) -> None:
         """Wake those who wait in `life_over`."""
@@ -398,10 +441,9 @@ class Cell:
         lives = [*self.abandoned, self.context]
         return sum(1 for context in lives if context is not None and context.in_hand is not None)
 
-    async def _serve(self) -> None:
+    async def _serve(self, context: Context) -> None:
         """Handle message after message, until told to stop."""
-        host, box, context = self._host, self.mailbox, self.context
-        assert context is not None
+        host, box = self._host, self.mailbox
         tally, chain, queue, behaviours = host.tally, host.receive_chain, box.queue, context.behaviours
         while True:
             for _ in range(MESSAGES_PER_CHECKPOINT):

@@ -173,13 +173,13 @@ class Mailbox:
                 raise MailboxFull(self._full_text())
 
     async def _wait_for_room(self, envelope: Envelope) -> None:
-        entry = (current_task(), envelope)
+        entry, senders = (current_task(), envelope), self.senders
 
         def leave(_raise_cancel: RaiseCancelT) -> Abort:
-            self.senders.remove(entry)
+            senders.remove(entry)
             return Abort.SUCCEEDED
 
-        self.senders.append(entry)
+        senders.append(entry)
         await wait_task_rescheduled(leave)
 
     def _full_text(self) -> str:
@@ -266,6 +266,17 @@ class Mailbox:
         late = f"the deadline passed while the question waited for actor {self.actor_id!r}; it never ran"
         self._refuse(envelope, Expired(late))
         return True
+
+    def hand_over(self) -> Mailbox:
+        """Return a mailbox with all that waits here; this one is left empty, with the order to stop."""
+        heir = Mailbox(self.actor_id, self.settings, self._tally, self._bury)
+        heir.queue, self.queue = self.queue, heir.queue
+        heir.signals, self.signals = self.signals, heir.signals
+        heir.stash, self.stash = self.stash, heir.stash
+        heir.senders, self.senders = self.senders, heir.senders
+        heir.urgent = bool(heir.signals)
+        self.request_stop()
+        return heir
 
     def close(self) -> None:
         """Take nothing more, and bury what waits."""

@@ -164,8 +164,7 @@ class ActorSystem:
     async def _wind_down(self) -> None:
         for cell in [cell for cell in reversed(self._cells.values()) if cell.parent is None]:
             if cell.ended is None:
-                cell.final = True
-                cell.mailbox.request_stop()
+                cell.order_stop()
                 await cell.closed()
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
