@@ -1,0 +1,256 @@
+"""`Aggregator`: averages what the Provider accepted, and keeps the record.
+
+A round is answered for only when it is on disk with `synchronous=FULL`. Asked the same again, after a
+crash on either side, it finds that it is there and gives the same answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+import trio
+
+from federation.events import Event, RunEnded, WorkerAnswered, WorkerJoined, WorkerLost
+from federation.joining import stay_joined
+from federation.learning import Contribution, average_contributions, check_params, model_sha256
+from federation.messages import (
+    Aggregated,
+    AggregateRequest,
+    Attendance,
+    CloseRun,
+    Join,
+    ModelUpdate,
+    Observe,
+    OpenRun,
+    Recorded,
+    RecordFailedRound,
+    RunOpened,
+    RunOver,
+)
+from federation.offload import Offload, in_thread
+from persistence import Damaged, EventRow, NewRun, RoundPersistence, RoundRow, UpdateRow
+from trioactor import Actor, ActorRef, Rejected
+
+logger = logging.getLogger(__name__)
+
+
+class Aggregator(Actor):
+    """The average of each round, and the one who writes rounds into training.db.
+
+    Args:
+        store: The record. Its owner closes it after the actor has ended.
+        provider: Whom it works for.
+        now_unix: Returns the time in seconds since 1970.
+        connect_seconds: How long to look for a Provider that is gone, before giving up.
+        on_over: Told how the run ended.
+        offload: Where averaging and writing run.
+    """
+
+    def __init__(
+        self,
+        store: RoundPersistence,
+        provider: ActorRef,
+        *,
+        now_unix: Callable[[], float],
+        connect_seconds: float = 60.0,
+        on_over: Callable[[RunOver], None] = lambda _over: None,
+        offload: Offload = in_thread,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._now_unix = now_unix
+        self._connect_seconds = connect_seconds
+        self._on_over = on_over
+        self._offload = offload
+        self._run_id: int | None = None
+        self._run = ""
+
+    async def pre_start(self) -> None:
+        """Begin to offer the service."""
+        join = Join("aggregator", self.context.ref)
+        self.context.start_soon(stay_joined, self._provider, join, self._connect_seconds)
+
+    async def receive(
+        self, message: OpenRun | AggregateRequest | RecordFailedRound | CloseRun | RunOver | Event
+    ) -> RunOpened | Aggregated | Recorded | None:
+        """Handle one message. What the disk refuses is a failure of the actor, and of the run."""
+        match message:
+            case OpenRun():
+                return await self._open(message)
+            case AggregateRequest():
+                return await self._aggregate(message)
+            case RecordFailedRound():
+                run_id, row = self._id_of(message.run), self._failed_row(message)
+                updates = [_update_row(one) for one in message.attendance]
+                await self._offload(lambda _: self._store.record_failed_round(run_id, row, updates=updates))
+                return Recorded()
+            case CloseRun():
+                await self._close(message)
+                return Recorded()
+            case RunOver():
+                self._on_over(message)
+                self.context.stop()
+            case _:
+                await self._keep_event(message)
+        return None
+
+    # --- runs -------------------------------------------------------------------------------
+
+    async def _open(self, request: OpenRun) -> RunOpened:
+        now_unix = self._now_unix()
+
+        def find_or_create(_should_stop: Callable[[], bool]) -> tuple[int, RunOpened]:
+            found = self._store.find_run(request.run)
+            if found is None:
+                new = NewRun(
+                    name=request.run,
+                    created_unix=now_unix,
+                    settings=json.loads(request.settings),
+                    seed=request.seed,
+                    source=request.source,
+                    synthetic=request.synthetic,
+                )
+                return self._store.create_run(new).id, RunOpened(0, None, True)
+            return found.id, self._reopen(found.id)
+
+        self._run_id, opened = await self._offload(find_or_create)
+        self._run = request.run
+        # From now on notable events have a run to be kept with; those that were before come first.
+        self.context.start_soon(self._provider.tell, Observe(self.context.ref))
+        return opened
+
+    def _reopen(self, run_id: int) -> RunOpened:
+        """Go on with a run that is in the record. Blocking."""
+        self._store.reopen_run(run_id)
+        last = self._store.last_committed_round(run_id)
+        if last == 0:
+            return RunOpened(0, None, True)
+        weights = self._store.load_weights(run_id, last)
+        row = self._store.rounds(run_id)[last - 1]
+        check_params(weights)
+        if model_sha256(weights) != row.model_sha256:
+            raise Damaged(
+                self._store.database.path,
+                f"the weights of round {last} are not those that were written; restore a copy of the file",
+            )
+        scored = any(one.round == last and one.model == "global" for one in self._store.evaluations(run_id))
+        return RunOpened(last, weights, scored)
+
+    async def _close(self, request: CloseRun) -> None:
+        run_id, now_unix = self._id_of(request.run), self._now_unix()
+        await self._offload(
+            lambda _: self._store.end_run(
+                run_id, status=request.status, reason=request.reason, ended_unix=now_unix
+            )
+        )
+        logger.info("run %s: %s %s", request.run, request.status, request.reason)
+
+    def _id_of(self, run: str) -> int:
+        if self._run_id is None or run != self._run:
+            raise Rejected(f"run {run!r} is not open here; ask OpenRun first")
+        return self._run_id
+
+    # --- rounds -----------------------------------------------------------------------------
+
+    async def _aggregate(self, request: AggregateRequest) -> Aggregated:
+        run_id = self._id_of(request.run)
+        started, now_unix = trio.current_time(), self._now_unix()
+
+        def average_and_commit(_should_stop: Callable[[], bool]) -> Aggregated:
+            aggregated = average(request)
+            row = RoundRow(
+                number=request.round,
+                started_unix=now_unix - request.seconds,
+                ended_unix=now_unix,
+                seconds=request.seconds,
+                train_loss=aggregated.loss,
+                train_accuracy=aggregated.accuracy,
+                model_sha256=aggregated.model_sha256,
+            )
+            updates = [_update_row(one) for one in request.attendance]
+            self._store.commit_round(run_id, row, weights=aggregated.weights, updates=updates)
+            return aggregated
+
+        aggregated = await self._offload(average_and_commit)
+        logger.info(
+            "round %d: averaged %d updates and committed in %.3f s, model %s",
+            request.round,
+            len(request.updates),
+            trio.current_time() - started,
+            aggregated.model_sha256[:12],
+        )
+        return aggregated
+
+    def _failed_row(self, request: RecordFailedRound) -> RoundRow:
+        now_unix = self._now_unix()
+        return RoundRow(
+            number=request.round,
+            started_unix=now_unix - request.seconds,
+            ended_unix=now_unix,
+            seconds=request.seconds,
+            reason=request.reason,
+        )
+
+    async def _keep_event(self, event: Event) -> None:
+        told = _in_words(event)
+        if told is None or self._run_id is None:
+            return
+        run_id, (source, kind, text, number) = self._run_id, told
+        row = EventRow(at_unix=self._now_unix(), source=source, kind=kind, text=text, round=number)
+        await self._offload(lambda _: self._store.add_events(run_id, [row]))
+
+
+def average(request: AggregateRequest) -> Aggregated:
+    """Return the average of the updates: the same bytes in whatever order they stand.
+
+    Raises:
+        ParamsError: They do not fit together. The rules of a round never let such updates through.
+    """
+    updates = sorted(request.updates, key=lambda one: one.worker_id)
+    weights = average_contributions(
+        Contribution(one.worker_id, one.weights, one.num_samples) for one in updates
+    )
+    return Aggregated(
+        round=request.round,
+        weights=weights,
+        model_sha256=model_sha256(weights),
+        loss=_mean_metric(updates, "loss"),
+        accuracy=_mean_metric(updates, "accuracy"),
+    )
+
+
+def _mean_metric(updates: list[ModelUpdate], name: str) -> float:
+    samples = sum(one.num_samples for one in updates)
+    return sum(one.num_samples * one.metrics[name] for one in updates) / samples
+
+
+def _update_row(one: Attendance) -> UpdateRow:
+    return UpdateRow(
+        worker=one.worker_id,
+        outcome=one.outcome,
+        reason=one.reason,
+        samples=one.num_samples,
+        loss=one.loss,
+        accuracy=one.accuracy,
+        seconds=one.seconds,
+        bytes_in=one.bytes_received,
+        bytes_out=one.bytes_sent,
+    )
+
+
+def _in_words(event: Event) -> tuple[str, str, str, int | None] | None:
+    """Return source, kind, text and round of an event that is kept; None for one that the tables tell of."""
+    match event:
+        case WorkerJoined():
+            where = f" from {event.address}" if event.address else ""
+            text = f"registered{where} with {event.num_samples:,} samples"
+            return f"worker-{event.worker_id}", "joined", text, None
+        case WorkerLost():
+            return f"worker-{event.worker_id}", "lost", event.reason, None
+        case WorkerAnswered() if event.verdict != "accepted":
+            return f"worker-{event.worker_id}", event.verdict, event.reason, event.round
+        case RunEnded():
+            return "provider", event.status.replace(" ", "-"), event.reason, None
+    return None

@@ -1,0 +1,347 @@
+"""Settings of every role: one frozen dataclass each, where a field is a flag and its line of help.
+
+A settings object that exists is sound: `__post_init__` checks it, and the error names the flag, what
+was found, what is allowed and the fix. The same fields come from flags, from `FEDERATION_...` in the
+environment and from a TOML file; `federation.flags` makes the command line of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+from federation.errors import SettingsError
+
+SOURCES = ("synthetic", "digits")
+DEFAULT_REGIONS = ("A", "B", "C")
+EVALUATION_REGION = "D"
+
+# A setting beyond these is a slip of the hand, not a wish: it would run for years or fill the memory.
+MANY = 1_000_000
+A_DAY_SECONDS = 86_400.0
+
+
+class Address(NamedTuple):
+    """A host and a TCP port. Port 0 has the system choose one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, flag: str) -> Self:
+        """Read "HOST:PORT"; an IPv6 host stands in brackets.
+
+        Raises:
+            SettingsError: It is not of that form, or the port is not 0 to 65535.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+            raise SettingsError(
+                f"{flag} {text}: give HOST:PORT, the port from 0 to 65535, like 127.0.0.1:7000"
+            )
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    """Return a dataclass field that is also a flag.
+
+    Args:
+        default: Its default.
+        help: Its line of help.
+        least: The least number that is allowed.
+        most: The greatest number that is allowed.
+        above: A bound that the number must be greater than.
+        choices: The texts that are allowed.
+        metavar: What stands for the value in the help.
+    """
+    metadata = {
+        "help": help,
+        "least": least,
+        "most": most,
+        "above": above,
+        "choices": choices,
+        "metavar": metavar,
+    }
+    return field(default=default, metadata=metadata)
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a field: `batch_size` is `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of all settings. Checks every field by what its `setting` allows.
+
+    Raises:
+        SettingsError: A value is not allowed.
+    """
+
+    # Settings that say where and how, not what: the record of a run leaves them out.
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"workspace", "plain", "listen", "provider", "provider_file"})
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check(one, getattr(self, one.name))
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the default of every field that has one."""
+        return {one.name: one.default for one in fields(cls) if one.default is not MISSING}
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the settings as TOML knows values; what is not set is left out."""
+        table: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, tuple):
+                table[one.name] = [str(item) for item in value]
+            elif isinstance(value, bool | int | float):
+                table[one.name] = value
+            elif value is not None:
+                table[one.name] = str(value)
+        return table
+
+    def for_record(self) -> dict[str, Any]:
+        """Return what the record of a run keeps: all that has a say in what is learnt."""
+        return {name: value for name, value in self.as_table().items() if name not in self.LOCAL}
+
+    def as_flags(self) -> list[str]:
+        """Return the flags that give a role these settings, where they differ from the defaults."""
+        flags: list[str] = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value == one.default:
+                continue
+            if isinstance(value, bool):
+                flags += [flag_of(one.name)]
+            elif isinstance(value, tuple) and not isinstance(value, Address):
+                flags += [part for item in value for part in (flag_of(one.name), str(item))]
+            else:
+                flags += [flag_of(one.name), str(value)]
+        return flags
+
+
+def _check(one: Field[Any], value: Any) -> None:
+    allowed = one.metadata
+    flag = flag_of(one.name)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{flag} {value}: give a finite number")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        least, most, above = allowed["least"], allowed["most"], allowed["above"]
+        low = (least is not None and value < least) or (above is not None and value <= above)
+        if low or (most is not None and value > most):
+            raise SettingsError(f"{flag} {value:,}: {_range_in_words(least, most, above)} is allowed")
+    if isinstance(value, str) and allowed["choices"] and value not in allowed["choices"]:
+        raise SettingsError(f"{flag} {value}: use one of {', '.join(allowed['choices'])}")
+
+
+def _range_in_words(least: float | None, most: float | None, above: float | None) -> str:
+    start = f"{least:,} or more" if least is not None else f"more than {above:,}"
+    return start if most is None else f"{start}, up to {most:,},"
+
+
+# --- what several roles share ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class InWorkspace(Settings):
+    """Whoever reads or writes files."""
+
+    workspace: Path = setting(
+        Path("workspace"), "Folder for everything that is read and written.", metavar="DIR"
+    )
+
+    @property
+    def database(self) -> Path:
+        """The record of all coordinated runs."""
+        return self.workspace / "training.db"
+
+    @property
+    def dataset(self) -> Path:
+        """Where the region files lie."""
+        return self.workspace / "dataset"
+
+    def region_file(self, region: str) -> Path:
+        """Return the file of a region: a name like A lies in the workspace, anything else is a path."""
+        if region.endswith(".npz") or "/" in region:
+            return Path(region)
+        return self.dataset / f"region_{region}.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening(Settings):
+    """Whoever can be reached."""
+
+    listen: str = setting(
+        "127.0.0.1:0", "Where to be reached; port 0 lets the system choose.", metavar="HOST:PORT"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Address.parse(self.listen, "--listen")
+
+    @property
+    def listen_address(self) -> Address:
+        """`listen` as host and port."""
+        return Address.parse(self.listen, "--listen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining(InWorkspace, Listening):
+    """Whoever goes to the Provider."""
+
+    provider: str | None = setting(
+        None, "Where the Provider is; default: what its file says.", metavar="HOST:PORT"
+    )
+    provider_file: Path | None = setting(
+        None, "File in which the Provider says where it is [default: WORKSPACE/address.json].", metavar="FILE"
+    )
+    connect_seconds: float = setting(
+        60.0,
+        "How long to look for the Provider, at first and after a broken connection.",
+        least=0.1,
+        most=A_DAY_SECONDS,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.provider is not None and self.provider_file is not None:
+            raise SettingsError(
+                "--provider and --provider-file: both say where the Provider is; give one of them"
+            )
+        if self.provider is not None and Address.parse(self.provider, "--provider").port == 0:
+            raise SettingsError(
+                f"--provider {self.provider}: port 0 cannot be reached; give the port it listens on"
+            )
+
+    @property
+    def address_file(self) -> Path:
+        """The file that the Provider writes."""
+        return self.provider_file or self.workspace / "address.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(Settings):
+    """How much is learnt in a run, and how."""
+
+    rounds: int = setting(20, "How many rounds.", least=1, most=MANY)
+    epochs: int = setting(5, "Passes of a worker over its region in a round.", least=1, most=MANY)
+    batch_size: int = setting(32, "Samples in a step of SGD.", least=1, most=MANY)
+    learning_rate: float = setting(0.1, "Length of a step of SGD.", above=0.0)
+    mu: float = setting(0.0, "Pull of FedProx towards the global model; 0 is plain FedAvg.", least=0.0)
+    seed: int = setting(
+        0, "Everything random comes from it: same seed, same model, to the last bit.", least=0
+    )
+
+
+# --- the roles ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderConfig(Learning, InWorkspace, Listening):
+    """The Provider: runs the rounds."""
+
+    run: str = setting("", "Name of the run; one that is in the record goes on [default: from the time].")
+    min_workers: int = setting(1, "How many workers the first round waits for.", least=1, most=MANY)
+    register_seconds: float = setting(
+        60.0, "How long to wait for the others before giving up.", least=0.1, most=A_DAY_SECONDS
+    )
+    alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
+    provider_file: Path | None = setting(
+        None, "File in which to say where it is [default: WORKSPACE/address.json].", metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_run_name(self.run)
+
+    @property
+    def address_file(self) -> Path:
+        """The file that says where the Provider is."""
+        return self.provider_file or self.workspace / "address.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregatorConfig(Joining):
+    """The Aggregator: averages, and keeps the record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorConfig(Joining):
+    """The Evaluator: scores the global model on a region that nobody trains on."""
+
+    region: str = setting(EVALUATION_REGION, "Region to score on: a name in the workspace, or a file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersConfig(Joining):
+    """Workers, one for each region, in one process."""
+
+    region: tuple[str, ...] = setting(
+        DEFAULT_REGIONS,
+        "Region to train on: a name in the workspace, or a file. Give it once for each worker.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.region:
+            raise SettingsError("--region: give at least one, like --region A")
+        names = [worker_name(region) for region in self.region]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SettingsError(f"--region {twice[0]}: given twice; each region has one worker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig(Learning, InWorkspace, Listening):
+    """The whole coordinated mode on this machine, every role its own process."""
+
+    source: str = setting("synthetic", "Data to prepare when there is none.", choices=SOURCES)
+    samples: int = setting(2_000, "Tiles of the synthetic source.", least=100, most=MANY)
+    min_workers: int = setting(3, "How many workers the first round waits for.", least=1, most=3)
+    register_seconds: float = setting(
+        30.0, "How long the roles may take to find each other.", least=0.1, most=A_DAY_SECONDS
+    )
+    name: str = setting("", "Name of the run, after its time [default: the source].")
+    resume: str = setting("", "Go on with a run that was stopped: its name, or 'last'.", metavar="RUN")
+    alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
+    in_process: bool = setting(False, "Run all roles in this process, for breakpoints and tests.")
+    plain: bool = setting(False, "Print lines instead of a live table.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_run_name(self.name, "--name")
+
+    @property
+    def run_label(self) -> str:
+        """What the name of the run says after its time."""
+        return self.name or self.source
+
+
+def worker_name(region: str) -> str:
+    """Return the name of the worker of a region: "A" for A and for any/region_A.npz."""
+    return Path(region).name.removesuffix(".npz").removeprefix("region_")
+
+
+def _check_run_name(name: str, flag: str = "--run") -> None:
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if name and (len(name) > 80 or name.startswith((".", "-")) or not (plain.isascii() and plain.isalnum())):
+        raise SettingsError(
+            f"{flag} {name!r}: use up to 80 letters, digits, '-', '_' and '.', not '.' or '-' first"
+        )

@@ -1,0 +1,55 @@
+"""How a run can end, and every error of the federation, split by what the caller should do next.
+
+| error | what happened | what to do | exit status |
+| --- | --- | --- | --- |
+| `SettingsError` | a flag or the data is wrong; nothing was started | mend it; the text names the fix | 2 |
+| `Unreachable` | another role did not answer as long as was allowed | start it, or correct its address | 1 |
+| `RunFailed` | the run cannot go on: no update was accepted, a role broke | see the text and the logs | 1 |
+| `QuorumLost` | the workers are gone; what is committed is kept | bring workers back, then resume | 3 |
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """What a launcher or a role tells the shell."""
+
+    FINISHED = 0
+    FAILED = 1
+    USAGE = 2
+    QUORUM_LOST = 3
+    INTERRUPTED = 130  # 128 + SIGINT, as shells do
+    TERMINATED = 143  # 128 + SIGTERM
+
+
+class FederationError(Exception):
+    """Base of all errors that a user of the federation can mend.
+
+    Attributes:
+        exit_status: What a process that ends for this reason tells the shell.
+    """
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
+
+
+class SettingsError(FederationError, ValueError):
+    """Settings or data that cannot work. Found before anything was started."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class Unreachable(FederationError):
+    """A role that this one needs could not be reached, or is there no longer."""
+
+
+class RunFailed(FederationError):
+    """The run has failed, and goes on only when its cause is mended."""
+
+
+class QuorumLost(FederationError):
+    """There are too few workers to go on. The committed rounds are kept."""
+
+    exit_status = ExitStatus.QUORUM_LOST

@@ -1,0 +1,30 @@
+"""`Observer`: an actor that is told what happens in a run, wherever it is, and passes it on to a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from federation.events import Event
+from federation.messages import Observe
+from trioactor import Actor, ActorRef
+
+
+class Observer(Actor):
+    """Asks the Provider for its events.
+
+    Args:
+        provider: Whose run to observe.
+        on_event: Told every event so far, then each new one, in their order.
+    """
+
+    def __init__(self, provider: ActorRef, on_event: Callable[[Event], None]) -> None:
+        self._provider = provider
+        self._on_event = on_event
+
+    async def pre_start(self) -> None:
+        """Begin to observe."""
+        self.context.start_soon(self._provider.tell, Observe(self.context.ref))
+
+    async def receive(self, message: Event) -> None:
+        """Pass an event on."""
+        self._on_event(message)

@@ -1,0 +1,69 @@
+"""`RunState`: what the Provider knows of its run, and how to wait until it knows more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from federation.config import ProviderConfig
+from federation.events import Event, Journal
+from federation.learning import Params
+from federation.roster import Roster
+from federation.round import Round
+
+logger = logging.getLogger(__name__)
+
+
+class RunState:
+    """One run as it stands. The Provider's handlers change it, the course of the run waits for changes.
+
+    trio runs one task at a time and switches only where one waits, so nothing here needs a lock.
+
+    Args:
+        config: How much is learnt, and how long to wait.
+        run: The name of the run.
+
+    Attributes:
+        roster: Who takes part now.
+        journal: What has happened.
+        round: The last round that was opened; None before the first and when the rounds are over.
+        alone: What each worker that was asked has trained alone, None while it trains.
+        committed: The last round that is on disk, 0 before the first.
+        model_sha256: The fingerprint of the last model that is on disk, empty before there is one.
+        changed: Set when any of this changes, and then replaced by a fresh one.
+    """
+
+    def __init__(self, config: ProviderConfig, run: str) -> None:
+        self.config = config
+        self.run = run
+        self.roster = Roster()
+        self.journal = Journal()
+        self.round: Round | None = None
+        self.alone: dict[str, Params | None] = {}
+        self.committed = 0
+        self.model_sha256 = ""
+        self._started_at = trio.current_time()
+        self.changed = trio.Event()
+
+    def now(self) -> float:
+        """Return the seconds since the Provider started."""
+        return trio.current_time() - self._started_at
+
+    def note(self, kind: Callable[..., Event], *values: object) -> None:
+        """Write an event of this moment into the journal."""
+        event = kind(self.now(), *values)
+        logger.info("%s", event)
+        self.journal.add(event)
+        self.stir()
+
+    def stir(self) -> None:
+        """Have everyone who waits look again."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready()` is true. It is asked now, and after every change."""
+        while not ready():
+            await self.changed.wait()

@@ -1,0 +1,351 @@
+"""`RunView`: what is happening in a run, reduced from its events. Frozen, no I/O, no clock.
+
+Every picture of a run, the live table, plain lines, the summary, is a rendering of a `RunView`, and
+the same events always give the same view. All times are those of the events, in seconds of one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from federation.events import (
+    AloneEvaluated,
+    Event,
+    RoleJoined,
+    RoleLost,
+    RoundCommitted,
+    RoundEvaluated,
+    RoundStarted,
+    RunBegun,
+    RunEnded,
+    RunPlanned,
+    TrainingAlone,
+    WorkerAnswered,
+    WorkerJoined,
+    WorkerLost,
+)
+
+# Notices are rare and short. Whoever needs more of them reads the record.
+MAX_NOTICES = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessChanged:
+    """A role's process has started or ended, as the launcher sees it. Not a message: it stays there.
+
+    Attributes:
+        at_seconds: When.
+        role: "provider", "aggregator", "evaluator", or a worker's name.
+        state: "starting", "ended".
+        reason: How it ended, in words; empty where there is nothing to tell.
+    """
+
+    at_seconds: float
+    role: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleView:
+    """Provider, Aggregator or Evaluator.
+
+    Attributes:
+        state: "starting", "ready", "averaging", "scoring", "waiting", "lost", "ended".
+        since_seconds: Since when.
+    """
+
+    state: str
+    since_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker.
+
+    Attributes:
+        state: "starting", "ready", "training", "answered", "alone", "lost", "ended", or what became of
+            its last update when that was not accepted: "refused", "failed", "late".
+        since_seconds: Since when.
+        num_samples: How many samples it trains on, 0 before it has registered.
+        loss: Its last accepted training loss.
+        accuracy: Its last accepted training accuracy.
+        bytes_received: Bytes of weights that it has sent in all.
+    """
+
+    state: str
+    since_seconds: float
+    num_samples: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundView:
+    """One round.
+
+    Attributes:
+        number: Which, from 1.
+        asked: Who was asked.
+        answered: Whose update was accepted so far.
+        started_seconds: When the workers were asked.
+        seconds: How long it took, with averaging and scoring; None until it is over.
+        train_loss: Mean training loss; None until it is committed.
+        train_accuracy: The same for the training accuracy.
+        loss: On the evaluation region; None until it is scored.
+        accuracy: The same for the accuracy.
+        bytes: Bytes of weights sent to and received from the workers.
+    """
+
+    number: int
+    asked: tuple[str, ...]
+    started_seconds: float
+    answered: tuple[str, ...] = ()
+    seconds: float | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that a person wants to know at once: a worker that was lost, say."""
+
+    at_seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run as it stands.
+
+    Attributes:
+        run: Its name, empty before the Provider has spoken.
+        rounds_planned: How many rounds it will have.
+        min_workers: How many workers it waits for.
+        source: Where the data comes from; empty until the run has begun.
+        synthetic: Whether the data was made by a program.
+        roles: Provider, Aggregator and Evaluator by name.
+        workers: By worker id.
+        rounds: The rounds that have started, in order. A round that was begun anew is there once.
+        alone: What each worker reaches alone on the evaluation region: its accuracy.
+        notices: What happened beside the rounds, in words, the last `MAX_NOTICES` of it.
+        notice_count: How many notices there were in all.
+        status: "waiting", "running", "alone" (for comparison), or as in `RunEnded`.
+        reason: Why it ended so.
+        model_sha256: Fingerprint of the last committed model.
+        started_seconds: When the run began.
+        ended_seconds: When it ended.
+    """
+
+    run: str = ""
+    rounds_planned: int = 0
+    min_workers: int = 0
+    source: str = ""
+    synthetic: bool = False
+    roles: Mapping[str, RoleView] = field(default_factory=dict)
+    workers: Mapping[str, WorkerView] = field(default_factory=dict)
+    rounds: tuple[RoundView, ...] = ()
+    alone: Mapping[str, float] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    notice_count: int = 0
+    status: str = "waiting"
+    reason: str = ""
+    model_sha256: str = ""
+    started_seconds: float | None = None
+    ended_seconds: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no event follows."""
+        return self.ended_seconds is not None
+
+    @property
+    def finished_rounds(self) -> tuple[RoundView, ...]:
+        """The rounds that are over: committed and scored."""
+        return tuple(one for one in self.rounds if one.seconds is not None)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy of the last scored global model on the evaluation region."""
+        finished = self.finished_rounds
+        return finished[-1].accuracy if finished else None
+
+
+def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
+    """Return the view after one more event."""
+    match event:
+        case ProcessChanged():
+            return _process_changed(view, event)
+        case RunPlanned():
+            view = replace(view, run=event.run, rounds_planned=event.rounds, min_workers=event.min_workers)
+            return _with_role(view, "provider", "ready", event.at_seconds)
+        case RoleJoined():
+            return _with_role(view, event.role, "ready", event.at_seconds)
+        case RoleLost():
+            view = _with_role(view, event.role, "lost", event.at_seconds)
+            return _with_notice(view, event.at_seconds, f"{event.role} lost: {event.reason}")
+        case WorkerJoined():
+            return _worker_joined(view, event)
+        case WorkerLost():
+            return _worker_lost(view, event)
+        case RunBegun():
+            return _run_begun(view, event)
+        case RoundStarted():
+            return _round_started(view, event)
+        case WorkerAnswered():
+            return _worker_answered(view, event)
+        case RoundCommitted():
+            return _round_committed(view, event)
+        case RoundEvaluated():
+            return _round_evaluated(view, event)
+        case TrainingAlone():
+            for worker_id in event.asked:
+                view = _with_worker(view, worker_id, event.at_seconds, "alone")
+            return replace(view, status="alone")
+        case AloneEvaluated():
+            view = _with_worker(view, event.worker_id, event.at_seconds, "ready")
+            return replace(view, alone={**view.alone, event.worker_id: event.accuracy})
+        case RunEnded():
+            return replace(
+                view,
+                status=event.status,
+                reason=event.reason,
+                model_sha256=event.model_sha256 or view.model_sha256,
+                ended_seconds=event.at_seconds,
+            )
+
+
+# --- who is there ---------------------------------------------------------------------------
+
+
+def _process_changed(view: RunView, event: ProcessChanged) -> RunView:
+    if event.role in ("provider", "aggregator", "evaluator"):
+        view = _with_role(view, event.role, event.state, event.at_seconds)
+    else:
+        view = _with_worker(view, event.role, event.at_seconds, event.state)
+    if not event.reason:
+        return view
+    return _with_notice(view, event.at_seconds, f"{event.role} {event.state}: {event.reason}")
+
+
+def _worker_joined(view: RunView, event: WorkerJoined) -> RunView:
+    before = view.workers.get(event.worker_id)
+    view = _with_worker(view, event.worker_id, event.at_seconds, "ready", num_samples=event.num_samples)
+    if view.status == "waiting" or before is None:
+        return view
+    return _with_notice(view, event.at_seconds, f"worker {event.worker_id} is back")
+
+
+def _worker_lost(view: RunView, event: WorkerLost) -> RunView:
+    before = view.workers.get(event.worker_id)
+    if before is None or before.state != "ended":  # its process has ended: more than that is not to be told
+        view = _with_worker(view, event.worker_id, event.at_seconds, "lost")
+    if view.status != "running":
+        return view
+    others = [name for name, worker in view.workers.items() if worker.state not in ("lost", "ended")]
+    goes_on = f"the run goes on with {', '.join(sorted(others))}" if others else "no worker is left"
+    return _with_notice(view, event.at_seconds, f"worker {event.worker_id} lost ({event.reason}); {goes_on}")
+
+
+# --- the rounds -----------------------------------------------------------------------------
+
+
+def _run_begun(view: RunView, event: RunBegun) -> RunView:
+    view = replace(
+        view,
+        status="running",
+        source=event.source,
+        synthetic=event.synthetic,
+        started_seconds=event.at_seconds,
+    )
+    if event.from_round == 1:
+        return view
+    return _with_notice(view, event.at_seconds, f"the run goes on with round {event.from_round}")
+
+
+def _round_started(view: RunView, event: RoundStarted) -> RunView:
+    started = RoundView(number=event.round, asked=event.asked, started_seconds=event.at_seconds)
+    for worker_id in event.asked:
+        view = _with_worker(view, worker_id, event.at_seconds, "training")
+    earlier = tuple(one for one in view.rounds if one.number != event.round)
+    return replace(view, rounds=(*earlier, started))
+
+
+def _worker_answered(view: RunView, event: WorkerAnswered) -> RunView:
+    if event.verdict != "accepted":
+        if event.verdict in ("refused", "failed", "late"):
+            view = _with_worker(view, event.worker_id, event.at_seconds, event.verdict)
+        text = f"round {event.round}: update of worker {event.worker_id} {event.verdict}: {event.reason}"
+        if event.verdict == "failed":
+            text = f"round {event.round}: worker {event.worker_id} could not train: {event.reason}"
+        return _with_notice(view, event.at_seconds, text)
+    before = view.workers.get(event.worker_id)
+    view = _with_worker(
+        view,
+        event.worker_id,
+        event.at_seconds,
+        "answered",
+        loss=event.loss,
+        accuracy=event.accuracy,
+        bytes_received=(before.bytes_received if before else 0) + event.bytes_received,
+    )
+    return _with_round(view, event.round, lambda one: replace(one, answered=(*one.answered, event.worker_id)))
+
+
+def _round_committed(view: RunView, event: RoundCommitted) -> RunView:
+    view = _with_role(view, "aggregator", "ready", event.at_seconds)
+    view = _with_role(view, "evaluator", "scoring", event.at_seconds)
+    view = replace(view, model_sha256=event.model_sha256)
+    return _with_round(
+        view,
+        event.round,
+        lambda one: replace(
+            one,
+            answered=event.accepted,
+            train_loss=event.loss,
+            train_accuracy=event.accuracy,
+            bytes=event.bytes,
+        ),
+    )
+
+
+def _round_evaluated(view: RunView, event: RoundEvaluated) -> RunView:
+    view = _with_role(view, "evaluator", "ready", event.at_seconds)
+    return _with_round(
+        view,
+        event.round,
+        lambda one: replace(
+            one,
+            loss=event.loss,
+            accuracy=event.accuracy,
+            seconds=event.at_seconds - one.started_seconds,
+        ),
+    )
+
+
+# --- small changes --------------------------------------------------------------------------
+
+
+def _with_role(view: RunView, role: str, state: str, at_seconds: float) -> RunView:
+    return replace(view, roles={**view.roles, role: RoleView(state=state, since_seconds=at_seconds)})
+
+
+def _with_worker(view: RunView, worker_id: str, at_seconds: float, state: str, **changes: Any) -> RunView:
+    before = view.workers.get(worker_id, WorkerView(state=state, since_seconds=at_seconds))
+    after = replace(before, state=state, since_seconds=at_seconds, **changes)
+    return replace(view, workers=dict(sorted({**view.workers, worker_id: after}.items())))
+
+
+def _with_round(view: RunView, number: int, change: Callable[[RoundView], RoundView]) -> RunView:
+    return replace(view, rounds=tuple(change(one) if one.number == number else one for one in view.rounds))
+
+
+def _with_notice(view: RunView, at_seconds: float, text: str) -> RunView:
+    notices = (*view.notices, Notice(at_seconds=at_seconds, text=text))[-MAX_NOTICES:]
+    return replace(view, notices=notices, notice_count=view.notice_count + 1)
