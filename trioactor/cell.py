@@ -22,7 +22,7 @@ from trioactor.ledger import Tally
 from trioactor.mailbox import Mailbox, MailboxSettings
 from trioactor.messages import HealthAck, HealthPing
 from trioactor.middleware import Chain, Dropped
-from trioactor.ref import ActorRef, Origin
+from trioactor.ref import ActorRef, Origin, Question
 
 # One checkpoint costs as much as handling a few small messages. 64 of them make it cheap, and a busy
 # actor still lets the others run about every 50 us.
@@ -189,6 +189,18 @@ class Cell:
                 await self.life_over()
                 return
         await trio.lowlevel.checkpoint()
+
+    async def ping(self) -> HealthAck:
+        """Ask the actor for a sign of life, past all middleware.
+
+        Raises:
+            NotDelivered: It has ended.
+        """
+        question = Question(self._host.tally)
+        envelope = Envelope(HealthPing(), reply_to=question)
+        self.mailbox.put_nowait(envelope)
+        answer: HealthAck = await question.answer(self, envelope)
+        return answer
 
     # --- the keeper of the context ----------------------------------------------------------
 
@@ -373,9 +385,10 @@ class Cell:
 
     async def rest(self, seconds: float) -> None:
         """Let time pass before the next life; an order to stop cuts it short."""
-        with trio.CancelScope() as self._scope:
-            await trio.sleep(seconds)
-        self._scope = None
+        if not self.final:
+            with trio.CancelScope() as self._scope:
+                await trio.sleep(seconds)
+            self._scope = None
 
     def be_born_again(self) -> None:
         """Make ready for another life, which handles what waits: first what was put aside."""
