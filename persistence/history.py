@@ -1,0 +1,210 @@
+"""A run as it was: everything the record knows of it, in one frozen object to show or to analyse."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from persistence.rounds import RoundPersistence, UnknownRun
+from persistence.rows import BaselineRow, EvaluationRow, EventRow, RoundRow, RunRow, UpdateRow
+
+# What a message can come to beside its worker's own part in the round.
+ASIDE = ("duplicate", "stale", "stranger")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPart:
+    """One worker's part in one round.
+
+    Attributes:
+        update: What became of it: the accepted update where there is one.
+        aside: Its other messages in the round, like duplicates, in the order of arrival.
+    """
+
+    update: UpdateRow
+    aside: tuple[UpdateRow, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its update is part of the average."""
+        return self.update.outcome == "accepted"
+
+    @property
+    def bytes_in(self) -> int:
+        """Received from it in the round, whatever became of it."""
+        return self.update.bytes_in + sum(one.bytes_in for one in self.aside)
+
+    @property
+    def bytes_out(self) -> int:
+        """Sent to it in the round."""
+        return self.update.bytes_out + sum(one.bytes_out for one in self.aside)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundHistory:
+    """One round of a run.
+
+    Attributes:
+        row: The round itself.
+        score: Of the global model after it, on the region of the run; None while there is none.
+        workers: What became of each worker, by its id.
+    """
+
+    row: RoundRow
+    score: EvaluationRow | None
+    workers: Mapping[str, WorkerPart]
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        return self.row.number
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the global model on the region of the run, 0 to 1."""
+        return self.score.accuracy if self.score else None
+
+    @property
+    def loss(self) -> float | None:
+        """The same for its loss."""
+        return self.score.loss if self.score else None
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Whose updates are in the average."""
+        return tuple(worker for worker, part in self.workers.items() if part.accepted)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Who was to take part."""
+        return tuple(worker for worker, part in self.workers.items() if part.update.outcome not in ASIDE)
+
+    @property
+    def bytes_in(self) -> int:
+        """Received from all workers."""
+        return sum(part.bytes_in for part in self.workers.values())
+
+    @property
+    def bytes_out(self) -> int:
+        """Sent to all workers."""
+        return sum(part.bytes_out for part in self.workers.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHistory:
+    """A run with all that happened in it.
+
+    Attributes:
+        run: The run itself.
+        region: Whose samples the global model is scored on, like "D"; empty before the first score.
+        rounds: All rounds in order, a failed one among them.
+        alone: What each worker reaches alone, scored on the same region, by worker.
+        events: What was told, in order.
+    """
+
+    run: RunRow
+    region: str
+    rounds: tuple[RoundHistory, ...]
+    alone: Mapping[str, BaselineRow] = field(default_factory=dict)
+    events: tuple[EventRow, ...] = ()
+
+    @property
+    def committed(self) -> tuple[RoundHistory, ...]:
+        """The rounds that brought a model."""
+        return tuple(one for one in self.rounds if one.row.status == "committed")
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Everyone who took part or trained alone, in the order of their ids."""
+        return tuple(sorted({name for one in self.rounds for name in one.asked} | set(self.alone)))
+
+    @property
+    def scored(self) -> RoundHistory | None:
+        """The last round with a score, None when there is none."""
+        return next((one for one in reversed(self.rounds) if one.score), None)
+
+    @property
+    def best_alone(self) -> BaselineRow | None:
+        """The worker that reaches most alone, None when that was not tried."""
+        return max(self.alone.values(), key=lambda one: one.accuracy, default=None)
+
+    @property
+    def model_sha256(self) -> str | None:
+        """Of the final model, or of the latest one while the run goes on."""
+        latest = self.committed[-1].row.model_sha256 if self.committed else None
+        return self.run.model_sha256 or latest
+
+
+def load_run(path: Path | str, run: str | None = None) -> RunHistory:
+    """Read a run from a record, also while it is being written.
+
+    Args:
+        path: The training.db.
+        run: The name or the id of the run; the latest when it is left out.
+
+    Raises:
+        UnknownRun: There is none of that name; the text names those that are near.
+        DatabaseError: The file cannot be read.
+    """
+    with RoundPersistence(path, read_only=True) as record, record.database.snapshot():
+        row = _chosen(record, run)
+        scores = [one for one in record.evaluations(row.id) if one.model == "global"]
+        updates = record.updates(row.id)
+        region = _main_region(scores, updates)
+        by_round = {one.round: one for one in scores if one.region == region}
+        return RunHistory(
+            run=row,
+            region=region,
+            rounds=tuple(
+                RoundHistory(
+                    row=one, score=by_round.get(one.number), workers=_parts(updates.get(one.number, ()))
+                )
+                for one in record.rounds(row.id)
+            ),
+            alone={one.worker: one for one in record.baselines(row.id) if one.region == region},
+            events=record.events(row.id),
+        )
+
+
+def load_runs(path: Path | str) -> tuple[RunHistory, ...]:
+    """Read all runs of a record, the oldest first."""
+    with RoundPersistence(path, read_only=True) as record:
+        names = [row.name for row in record.runs()]
+    return tuple(load_run(path, name) for name in names)
+
+
+def _chosen(record: RoundPersistence, name: str | None) -> RunRow:
+    rows = record.runs()
+    if not rows:
+        raise UnknownRun(f"there is no run in {record.database.path} yet")
+    if name is None:
+        return rows[-1]
+    for row in rows:
+        if name in (row.name, str(row.id)):
+            return row
+    near = difflib.get_close_matches(name, [row.name for row in rows], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the latest is {rows[-1].name}"
+    raise UnknownRun(f"there is no run {name!r} in {record.database.path}; {hint}")
+
+
+def _main_region(scores: Sequence[EvaluationRow], updates: Mapping[int, Sequence[UpdateRow]]) -> str:
+    """Return the region that the run is judged by: one that nobody trains on, and scored most often."""
+    trained_on = {update.worker for of_round in updates.values() for update in of_round}
+    counts = Counter(score.region for score in scores)
+    return min(counts, key=lambda region: (region in trained_on, -counts[region], region), default="")
+
+
+def _parts(updates: Sequence[UpdateRow]) -> dict[str, WorkerPart]:
+    """Return each worker's own part in a round, apart from its other messages."""
+    by_worker: dict[str, list[UpdateRow]] = {}
+    for update in updates:
+        by_worker.setdefault(update.worker, []).append(update)
+    return {worker: _part(by_worker[worker]) for worker in sorted(by_worker)}
+
+
+def _part(updates: Sequence[UpdateRow]) -> WorkerPart:
+    own = min(updates, key=lambda one: (one.outcome != "accepted", one.outcome in ASIDE))
+    return WorkerPart(update=own, aside=tuple(one for one in updates if one is not own))
