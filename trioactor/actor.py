@@ -241,7 +241,7 @@ class Context:
 
         def went_down(reason: str) -> None:
             self._watches.pop(ref, None)
-            box.put_nowait(Envelope(Terminated(where + ref.actor_id, reason)))
+            box.offer(Envelope.of_tell(Terminated(where + ref.actor_id, reason)))
 
         self._watches[ref] = _nothing  # so that a call from within on_down has something to remove
         unwatch = ref.on_down(went_down)

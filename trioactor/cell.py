@@ -138,16 +138,15 @@ class Cell:
         """Near."""
         return
 
+    def offer(self, envelope: Envelope) -> bool:
+        """See `Target.offer`."""
+        if envelope.chain and self._refuse_cycle(envelope):
+            return True
+        return self.mailbox.offer(envelope)
+
     async def put(self, envelope: Envelope) -> None:
         """See `Target.put`."""
-        if envelope.chain and self._refuse_cycle(envelope):
-            return
         await self.mailbox.put(envelope)
-
-    def put_nowait(self, envelope: Envelope) -> None:
-        """See `Target.put_nowait`."""
-        if not (envelope.chain and self._refuse_cycle(envelope)):
-            self.mailbox.put_nowait(envelope)
 
     def _refuse_cycle(self, envelope: Envelope) -> bool:
         if self._host.full_id(self.actor_id) not in envelope.chain:
@@ -198,7 +197,7 @@ class Cell:
         """
         question = Question(self._host.tally)
         envelope = Envelope(HealthPing(), reply_to=question)
-        self.mailbox.put_nowait(envelope)
+        self.mailbox.offer(envelope)  # a signal finds room, or is answered at once
         answer: HealthAck = await question.answer(self, envelope)
         return answer
 

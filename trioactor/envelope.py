@@ -54,6 +54,11 @@ class Envelope:
         self.expires_at = expires_at
         self.chain = chain
 
+    @staticmethod
+    def of_tell(message: Any) -> Envelope:
+        """Return the envelope of a plain tell."""
+        return _Told(message)
+
     def with_changes(self, *, message: Any = None, headers: Mapping[str, Any] | None = None) -> Envelope:
         """Return one with another message or other headers; the asker still gets the answer."""
         return Envelope(
@@ -69,6 +74,20 @@ class Envelope:
         return f"<{kind} {self.message!r}>"
 
 
+class _Told(Envelope):
+    """A plain tell. What all of them share is stored once: making one takes half the time."""
+
+    __slots__ = ()
+
+    headers = NO_HEADERS
+    reply_to = None
+    expires_at = NEVER
+    chain = ()
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+
+
 class Target(Protocol):
     """Where a ref leads: the cell of an actor in this system, or the far end of a connection.
 
@@ -79,22 +98,18 @@ class Target(Protocol):
     def actor_id(self) -> str:
         """The actor's name in its own system, like "supervisor/worker-A"."""
 
-    async def put(self, envelope: Envelope) -> None:
-        """Take the envelope on, waiting for room. From then on it is accounted for.
+    def offer(self, envelope: Envelope) -> bool:
+        """Take the envelope on if that needs no waiting; False when it does, and nothing has happened.
 
-        A tell that nobody can take is counted and kept as a dead letter, and raises nothing; the
-        asker of a question is told through `reply_to`. The caller has just passed a checkpoint.
+        From then on it is accounted for. A tell that nobody can take is counted and kept as a dead
+        letter, and raises nothing; the asker of a question is told through `reply_to`.
 
         Raises:
             MailboxFull: The mailbox is full and its policy is to reject.
         """
 
-    def put_nowait(self, envelope: Envelope) -> None:
-        """The same without waiting.
-
-        Raises:
-            MailboxFull: There is no room.
-        """
+    async def put(self, envelope: Envelope) -> None:
+        """Take on an envelope that was offered in vain, waiting for room. Raises what `offer` raises."""
 
     def withdraw(self, envelope: Envelope) -> None:
         """The asker gave up: take the question out of the queue, or let its answer be late."""

@@ -105,31 +105,16 @@ class Mailbox:
 
     # --- putting in -------------------------------------------------------------------------
 
-    async def put(self, envelope: Envelope) -> None:
-        """Take the envelope on, waiting for room when the policy is "wait".
-
-        Raises:
-            MailboxFull: The policy is "reject" and there is no room.
-        """
-        if not self._take_in(envelope):
-            await self._wait_for_room(envelope)
-
-    def put_nowait(self, envelope: Envelope) -> None:
-        """Take the envelope on, now.
-
-        Raises:
-            MailboxFull: There is no room, and the policy does not make any.
-        """
-        if not self._take_in(envelope):
-            raise MailboxFull(self._full_text())
-
-    def _take_in(self, envelope: Envelope) -> bool:
+    def offer(self, envelope: Envelope) -> bool:
         """Take the envelope on, or give it its end. False: there is no room, and the policy is to wait.
 
         The queue stays full as long as a sender waits for room, so nobody overtakes.
+
+        Raises:
+            MailboxFull: There is no room, and the policy is "reject".
         """
         if self.closed or type(envelope.message) in SIGNALS:
-            self._take_in_specially(envelope)
+            self._take_specially(envelope)
             return True
         if len(self.queue) >= self.capacity:
             return self._overflow(envelope)
@@ -139,7 +124,7 @@ class Mailbox:
             self._wake()
         return True
 
-    def _take_in_specially(self, envelope: Envelope) -> None:
+    def _take_specially(self, envelope: Envelope) -> None:
         self._tally.accepted += 1
         if self.closed:
             self._bury(self.actor_id, envelope)
@@ -161,7 +146,7 @@ class Mailbox:
                 self._refuse(
                     oldest, MailboxFull(f"{self._full_text()}, and newer messages push older ones out")
                 )
-                return self._take_in(envelope)
+                return self.offer(envelope)
             case "drop_newest":
                 self._tally.accepted += 1
                 self._tally.dropped += 1
@@ -172,7 +157,8 @@ class Mailbox:
                 self._tally.rejected += 1
                 raise MailboxFull(self._full_text())
 
-    async def _wait_for_room(self, envelope: Envelope) -> None:
+    async def put(self, envelope: Envelope) -> None:
+        """Wait for room for an envelope that was offered in vain; whoever waits first gets it first."""
         entry, senders = (current_task(), envelope), self.senders
 
         def leave(_raise_cancel: RaiseCancelT) -> Abort:

@@ -12,7 +12,7 @@ from outcome import Error, Value
 from trio.lowlevel import Abort, RaiseCancelT, checkpoint_if_cancelled
 
 from trioactor.envelope import NO_HEADERS, Envelope, Target
-from trioactor.errors import DeliveryError, NotDelivered, PeerDown
+from trioactor.errors import DeliveryError, MailboxFull, NotDelivered, PeerDown
 from trioactor.ledger import Tally
 from trioactor.messages import Request
 from trioactor.middleware import Chain, Dropped
@@ -72,13 +72,14 @@ class ActorRef:
             MailboxFull: The mailbox is full and its policy is "reject".
         """
         await checkpoint_if_cancelled()
-        envelope = Envelope(message)
+        envelope = Envelope.of_tell(message)
         chain = self._origin.send_chain
         if chain is None:
-            await self._target.put(envelope)
+            if not self._target.offer(envelope):
+                await self._target.put(envelope)
             return
         try:
-            await chain.run(envelope, self._target.put)
+            await chain.run(envelope, self._put)
         except Dropped:
             self._count_dropped()
 
@@ -89,13 +90,13 @@ class ActorRef:
             MailboxFull: There is no room. The message was not sent.
             RuntimeError: A send middleware waits for something; use `tell`.
         """
-        envelope = Envelope(message)
+        envelope = Envelope.of_tell(message)
         chain = self._origin.send_chain
         if chain is None:
-            self._target.put_nowait(envelope)
+            self._put_nowait(envelope)
             return
         try:
-            chain.run_nowait(envelope, self._target.put_nowait)
+            chain.run_nowait(envelope, self._put_nowait)
         except Dropped:
             self._count_dropped()
 
@@ -130,8 +131,17 @@ class ActorRef:
             raise NotDelivered(str(dropped)) from None
         return answer
 
+    async def _put(self, envelope: Envelope) -> None:
+        if not self._target.offer(envelope):
+            await self._target.put(envelope)
+
+    def _put_nowait(self, envelope: Envelope) -> None:
+        if not self._target.offer(envelope):
+            raise MailboxFull(f"there is no room for another message to actor {self.actor_id!r} now")
+
     async def _put_and_wait(self, question: Question, envelope: Envelope) -> Any:
-        await self._target.put(envelope)
+        if not self._target.offer(envelope):
+            await self._target.put(envelope)
         return await question.answer(self._target, envelope)
 
     def _count_dropped(self) -> None:
