@@ -96,6 +96,7 @@ class Cell:
         "_scope",
         "_start_failure",
         "_started",
+        "_unborn",
         "_watchers",
         "abandoned",
         "actor_id",
@@ -115,7 +116,7 @@ class Cell:
         self.mailbox = Mailbox(actor_id, settings, host.tally, host.bury)
         self.ref = ActorRef(host, self)
         self.context: Context | None = None  # of the present life
-        self.abandoned: list[Context] = []  # of lives whose handler ignores that it was cancelled
+        self.abandoned: tuple[Context, ...] = ()  # of lives whose handler ignores that it was cancelled
         self.ended: str | None = None  # why, once it is closed
         self.final = False  # it was told to stop: a supervisor starts no other life
         self.restarts = 0
@@ -124,9 +125,10 @@ class Cell:
         self._factory = factory
         self._parent = parent
         self._children: dict[str, Cell] = {}
-        self._watchers: list[Callable[[str], None]] = []
+        self._watchers: tuple[Callable[[str], None], ...] = ()
         self._scope: trio.CancelScope | None = None
         self._killed = False
+        self._unborn: Actor | None = None  # made, and not yet taken over by its task
         self._started: trio.Event | None = None
         self._start_failure: BaseException | None = None
         self._life_over: trio.Event | None = None
@@ -169,11 +171,10 @@ class Cell:
         if self.ended is not None:
             callback(self.ended)
             return lambda: None
-        self._watchers.append(callback)
+        self._watchers += (callback,)
 
         def unwatch() -> None:
-            if callback in self._watchers:
-                self._watchers.remove(callback)
+            self._watchers = tuple(other for other in self._watchers if other is not callback)
 
         return unwatch
 
@@ -228,8 +229,7 @@ class Cell:
     ) -> ActorRef:
         """Start an unsupervised child in the nursery, and return when its `pre_start` has run."""
         child = self.new_child(factory, actor_id, mailbox)
-        nursery.start_soon(child.run, name=child.actor_id)
-        await child.started()
+        await child.start_in(nursery)
         return child.ref
 
     def new_child(self, factory: Factory, actor_id: str | None, mailbox: MailboxSettings) -> Cell:
@@ -237,6 +237,22 @@ class Cell:
         return new_cell(self._host, factory, actor_id, self, mailbox)
 
     # --- from start to end --------------------------------------------------------------------
+
+    async def start_in(self, nursery: trio.Nursery) -> None:
+        """Run the actor's one life in the nursery, and return when its `pre_start` has run.
+
+        Raises:
+            Exception: What its factory or its `pre_start` raised. Then it is closed.
+        """
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._unborn = self._factory()
+        except BaseException:
+            self.close("failed to start")
+            raise
+        nursery.start_soon(self.run, name=self.actor_id)
+        if type(self._unborn).pre_start is not Actor.pre_start:  # else there is nothing to wait for
+            await self.started()
 
     async def started(self) -> None:
         """Return when `pre_start` has run; raise what it raised. Cancelling this cancels the actor."""
@@ -313,7 +329,7 @@ class Cell:
 
     async def _start(self, context: Context) -> Actor:
         self._host.begin_task(context, self)
-        actor = self._factory()
+        actor, self._unborn = self._unborn or self._factory(), None
         actor.context = context
         context.behaviours.append(actor.receive)
         if type(actor).pre_start is not Actor.pre_start:
@@ -340,7 +356,7 @@ class Cell:
         if context is not None:
             context.end(repr(failures[0]) if failures else "stopped")
         if context in self.abandoned:
-            self.abandoned.remove(context)
+            self.abandoned = tuple(other for other in self.abandoned if other is not context)
         elif context is self.context:
             self.context = None
             self._scope = None
@@ -403,7 +419,7 @@ class Cell:
         """
         if self.context is not None:
             self.context.end("its handler ignored that it was cancelled")
-            self.abandoned.append(self.context)
+            self.abandoned += (self.context,)
         self.mailbox = self.mailbox.hand_over()
         self.context = None
         self._scope = None
@@ -432,9 +448,9 @@ class Cell:
         if self._parent is not None:
             self._parent.forget(self)
         self.mailbox.close()
-        for callback in self._watchers[:]:
+        watchers, self._watchers = self._watchers, ()
+        for callback in watchers:
             callback(reason)
-        self._watchers.clear()
         self.end_of_life()
 
     def adopt(self, child: Cell, name: str) -> None:
@@ -488,7 +504,7 @@ class Cell:
                 context.in_hand = None
                 if context.stashed:
                     context.stashed = False
-                    box.stash.append(envelope)
+                    box.put_aside(envelope)
                     continue
                 tally.handled += 1
                 if envelope.reply_to is not None:

@@ -53,6 +53,8 @@ class MailboxSettings:
             raise ValueError(f"when_full={self.when_full!r}; choose one of {', '.join(get_args(WhenFull))}")
 
 
+_EMPTY: list[Any] = []  # never put into
+
 Bury = Callable[[str, Envelope], None]
 
 
@@ -87,15 +89,16 @@ class Mailbox:
         self.settings = settings
         self.capacity = settings.capacity
         self.queue: deque[Envelope] = deque()
-        # Lists, though they are used as queues: an empty deque takes 600 bytes, and these are short.
-        self.signals: list[Envelope] = []
-        self.stash: list[Envelope] = []
+        # Lists, though they are used as queues: an empty deque takes 600 bytes. And one empty list for
+        # all, until something is put in: an actor should be small, and most never need these.
+        self.signals: list[Envelope] = _EMPTY
+        self.stash: list[Envelope] = _EMPTY
         self.stop_requested = False
         self.urgent = False  # whether a lane before the user messages has something
         self.closed = False
         self._tally = tally
         self._bury = bury
-        self.senders: list[tuple[trio.lowlevel.Task, Envelope]] = []  # first come, first served
+        self.senders: list[tuple[trio.lowlevel.Task, Envelope]] = _EMPTY  # first come, first served
         self._sleeper: trio.lowlevel.Task | None = None
 
     @property
@@ -132,7 +135,7 @@ class Mailbox:
             self._tally.rejected += 1
             self._refuse(envelope, MailboxFull(f"{SIGNAL_CAPACITY} signals wait for actor {self.actor_id!r}"))
         else:
-            self.signals.append(envelope)
+            self.signals = [*self.signals, envelope]
             self.urgent = True
             self._wake()
 
@@ -159,6 +162,8 @@ class Mailbox:
 
     async def put(self, envelope: Envelope) -> None:
         """Wait for room for an envelope that was offered in vain; whoever waits first gets it first."""
+        if not self.senders:
+            self.senders = []
         entry, senders = (current_task(), envelope), self.senders
 
         def leave(_raise_cancel: RaiseCancelT) -> Abort:
@@ -198,12 +203,12 @@ class Mailbox:
             await trio.lowlevel.checkpoint()
             return
 
-        def stop_waiting(_raise_cancel: RaiseCancelT) -> Abort:
-            self._sleeper = None
-            return Abort.SUCCEEDED
-
         self._sleeper = current_task()
-        await wait_task_rescheduled(stop_waiting)
+        await wait_task_rescheduled(self._stop_waiting)
+
+    def _stop_waiting(self, _raise_cancel: RaiseCancelT) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
 
     def _wake(self) -> None:
         if self._sleeper is not None:
@@ -226,7 +231,11 @@ class Mailbox:
     def unstash_all(self) -> None:
         """Move what was put aside to the head of the queue, in its old order."""
         self.queue.extendleft(reversed(self.stash))
-        self.stash.clear()
+        self.stash = _EMPTY
+
+    def put_aside(self, envelope: Envelope) -> None:
+        """Keep a taken message until `unstash_all`."""
+        self.stash = [*self.stash, envelope]
 
     def withdraw(self, envelope: Envelope) -> None:
         """Take a question out that nobody waits for any more, if it still waits here."""
@@ -272,8 +281,8 @@ class Mailbox:
     def give_back(self) -> None:
         """Bury what waits, and what those who wait for room wanted to put in."""
         left = [*self.signals, *self.stash, *self.queue]
-        for lane in (self.signals, self.stash, self.queue):
-            lane.clear()
+        self.signals = self.stash = _EMPTY
+        self.queue.clear()
         while self.senders:
             task, envelope = self.senders.pop(0)
             self._tally.accepted += 1

@@ -191,8 +191,7 @@ class ActorSystem:
                 f"system {self.name!r} is not open; use `async with ActorSystem(...) as system:`"
             )
         cell = new_cell(self, factory, actor_id, None, mailbox or MailboxSettings())
-        self._nursery.start_soon(cell.run, name=cell.actor_id)
-        await cell.started()
+        await cell.start_in(self._nursery)
         return cell.ref
 
     def find(self, actor_id: str) -> ActorRef | None:
