@@ -95,11 +95,24 @@ class Context:
         ActorStopped: From any method, when the instance has ended.
     """
 
-    __slots__ = ("_ended", "_owed", "_watches", "behaviours", "cell", "in_hand", "nursery", "stashed")
+    __slots__ = (
+        "_ended",
+        "_owed",
+        "_watches",
+        "actor",
+        "behaviours",
+        "cell",
+        "in_hand",
+        "nursery",
+        "serving",
+        "stashed",
+    )
 
     def __init__(self, cell: Household, nursery: trio.Nursery) -> None:
         self.cell = cell
         self.nursery = nursery
+        self.actor: Actor | None = None  # once it is made
+        self.serving = False  # its pre_start has run
         self.behaviours: list[Behaviour] = []
         self._watches: dict[ActorRef, Callable[[], None]] = {}
         self._owed: list[Reply] = _NO_REPLIES

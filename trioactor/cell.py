@@ -331,9 +331,11 @@ class Cell:
         self._host.begin_task(context, self)
         actor, self._unborn = self._unborn or self._factory(), None
         actor.context = context
+        context.actor = actor
         context.behaviours.append(actor.receive)
         if type(actor).pre_start is not Actor.pre_start:
             await actor.pre_start()
+        context.serving = True
         if self._started is not None:
             self._started.set()
             self._started = None
@@ -404,6 +406,11 @@ class Cell:
             with trio.CancelScope() as self._scope:
                 await trio.sleep(seconds)
             self._scope = None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it waits between two lives."""
+        return self.context is None and self._scope is not None
 
     def be_born_again(self) -> None:
         """Make ready for another life, which handles what waits: first what was put aside."""

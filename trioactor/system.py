@@ -20,6 +20,7 @@ from trioactor.ledger import Ledger, Tally
 from trioactor.mailbox import MailboxSettings
 from trioactor.middleware import CallNext, Chain, Middleware
 from trioactor.ref import ActorRef
+from trioactor.tree import Tree, look_at
 
 # Long enough to write a file or say goodbye to a peer, short enough that a stop stays a stop.
 POST_STOP_SECONDS = 5.0
@@ -198,6 +199,10 @@ class ActorSystem:
         """Return the ref of a living actor of this system, by its whole name; None when there is none."""
         cell = self._cells.get(actor_id)
         return None if cell is None else cell.ref
+
+    def tree(self) -> Tree:
+        """Return a picture of all actors as they are now. `print(system.tree())` draws it."""
+        return Tree(self.name, tuple(look_at(cell) for cell in self._cells.values() if cell.parent is None))
 
     # --- accounts -----------------------------------------------------------------------------------
 
