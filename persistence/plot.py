@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 GLOBAL_COLOUR = "#000000"
 WORKER_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 # With more workers than colours the marker tells those of one colour apart.
-WORKER_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+WORKER_MARKERS = ("o", "s", "^")
+CROWD_COLOUR = "#56B4E9"  # of workers too many to be told apart
 FAINT = "0.35"
 FAILED_COLOUR = "0.88"
 
@@ -38,7 +39,7 @@ CAPTION_LETTERS = 150  # as many of the caption's size as fit into the width
 
 MOST_MARKERS = 15  # on one line; more would hide it
 MOST_LABELS = 6  # of single workers beside the axes; more would not fit
-MOST_LEGEND_ROWS = 16  # as many as stand beside the lower axes
+MOST_NAMED = 13  # workers with a colour and an entry in the legend, which stands beside the lower axes
 LABEL_GAP = 0.055  # between two of them, in accuracy
 
 # Beyond this a linear axis shows the smaller losses as one line along its foot.
@@ -70,10 +71,9 @@ def draw(history: RunHistory) -> Figure:
     figure.suptitle(f"{run.name}{ending}", x=0.01, ha="left", fontsize=13, fontweight="bold")
     above.set_title(_summary(history), loc="left", fontsize=10, color=FAINT)
     below.legend(
-        handles=(entries := _legend(history)),
+        handles=_legend(history),
         loc="upper left",
         bbox_to_anchor=(1.0, 1.02),  # beside the axes, where it hides nothing
-        ncols=math.ceil(len(entries) / MOST_LEGEND_ROWS),
         frameon=False,
         fontsize=9,
     )
@@ -90,10 +90,7 @@ def draw_accuracy(history: RunHistory, ax: Axes | None = None) -> Axes:
     """
     ax = ax or _new_figure().subplots()
     _draw_lines(history, ax, "accuracy")
-    for worker, alone in history.alone.items():
-        colour, _ = _look(history, worker)
-        width = 1.2 if len(history.alone) <= MOST_LABELS else 0.8
-        ax.axhline(alone.accuracy, color=colour, linestyle="--", linewidth=width, zorder=1)
+    _draw_the_alone(history, ax)
     _label_the_alone(history, ax)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("accuracy")
@@ -113,7 +110,7 @@ def draw_loss(history: RunHistory, ax: Axes | None = None) -> Axes:
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_ylabel("loss (logarithmic)")
     else:
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, None if drawn else 1)
         ax.set_ylabel("loss")
     return ax
 
@@ -152,6 +149,7 @@ def _draw_lines(history: RunHistory, ax: Axes, measure: str) -> list[float | Non
 
     numbers = [one.number for one in history.rounds]
     every = max(1, math.ceil(len(numbers) / MOST_MARKERS))
+    crowded = len(history.workers) > MOST_NAMED
     drawn: list[float | None] = []
     for place, worker in enumerate(history.workers):
         parts = [one.workers.get(worker) for one in history.rounds]
@@ -164,22 +162,36 @@ def _draw_lines(history: RunHistory, ax: Axes, measure: str) -> list[float | Non
             linewidth=1.2,
             marker=marker,
             markersize=4.5,
-            markevery=_marked(values, start=place % every, every=every),
+            markevery=_marked(values, start=-1 if crowded else place % every, every=every),
         )
         drawn += values
     values = [getattr(one, measure) for one in history.rounds]
-    ax.plot(numbers, _with_gaps(values), color=GLOBAL_COLOUR, linewidth=2.6, marker=".", zorder=3)
+    ax.plot(
+        numbers, _with_gaps(values), color=GLOBAL_COLOUR, linewidth=2.6, marker="o", markersize=4, zorder=3
+    )
     for one in history.rounds:
         if one.row.status == "failed":
             ax.axvspan(one.number - 0.5, one.number + 0.5, color=FAILED_COLOUR, linewidth=0, zorder=0)
     ax.set_xlim(0.5, max(numbers, default=1) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     ax.set_xlabel("round")
     ax.grid(alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     if not numbers:
         ax.text(0.5, 0.5, "no round has ended yet", transform=ax.transAxes, ha="center", color=FAINT)
     return drawn + values
+
+
+def _draw_the_alone(history: RunHistory, ax: Axes) -> None:
+    """Draw what each worker reaches alone as a dashed line, and that of a crowd as a band."""
+    levels = {worker: one.accuracy for worker, one in history.alone.items()}
+    if len(levels) > MOST_NAMED:
+        low, high = min(levels, key=levels.__getitem__), max(levels, key=levels.__getitem__)
+        ax.axhspan(levels[low], levels[high], color=CROWD_COLOUR, alpha=0.15, linewidth=0, zorder=0)
+        levels = {low: levels[low], high: levels[high]}
+    width = 1.2 if len(levels) <= MOST_LABELS else 0.8
+    for worker, level in levels.items():
+        ax.axhline(level, color=_look(history, worker)[0], linestyle="--", linewidth=width, zorder=1)
 
 
 def _label_the_alone(history: RunHistory, ax: Axes) -> None:
@@ -224,12 +236,16 @@ def _legend(history: RunHistory) -> list[Artist]:
 
     region = f" on {history.region}" if history.region else ""
     entries: list[Artist] = [
-        line(f"global model{region}", color=GLOBAL_COLOUR, linewidth=2.6, marker="."),
-        line("in training, each\non its own region:", linestyle="none"),
+        line(f"global model{region}", color=GLOBAL_COLOUR, linewidth=2.6, marker="o", markersize=4),
     ]
-    for worker in history.workers:
-        colour, marker = _look(history, worker)
-        entries.append(line(worker, color=colour, linewidth=1.2, marker=marker, markersize=4.5))
+    if len(history.workers) > MOST_NAMED:
+        label = f"{len(history.workers)} workers in training,\neach on its own region"
+        entries.append(line(label, color=CROWD_COLOUR, linewidth=1.2))
+    elif history.workers:
+        entries.append(line("in training, each\non its own region:", linestyle="none"))
+        for worker in history.workers:
+            colour, marker = _look(history, worker)
+            entries.append(line(worker, color=colour, linewidth=1.2, marker=marker, markersize=4.5))
     if history.alone:
         entries.append(line(f"trained alone{region}", color=FAINT, linewidth=1.2, linestyle="--"))
     if any(one.row.status == "failed" for one in history.rounds):
@@ -238,11 +254,13 @@ def _legend(history: RunHistory) -> list[Artist]:
 
 
 def _look(history: RunHistory, worker: str) -> tuple[str, str]:
-    """Return the colour and the marker of a worker, which no other has until both have been through."""
+    """Return the colour and the marker of a worker; those of a crowd look alike."""
+    if len(history.workers) > MOST_NAMED:
+        return CROWD_COLOUR, "."
     place = history.workers.index(worker)
     return (
         WORKER_COLOURS[place % len(WORKER_COLOURS)],
-        WORKER_MARKERS[place // len(WORKER_COLOURS) % len(WORKER_MARKERS)],
+        WORKER_MARKERS[place // len(WORKER_COLOURS)],
     )
 
 
@@ -251,7 +269,10 @@ def _with_gaps(values: Sequence[float | None]) -> list[float]:
 
 
 def _marked(values: list[float | None], *, start: int, every: int) -> list[int]:
-    """Return which points get a marker: every so many, and one that has no neighbour to draw a line to."""
+    """Return which points get a marker: every so many (none for a start below 0), and the lonely ones.
+
+    A lonely point has no neighbour to draw a line to, and could not be seen without a marker.
+    """
 
     def lonely(place: int) -> bool:
         around = values[max(0, place - 1) : place] + values[place + 1 : place + 2]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
-from persistence import NewRun, RoundPersistence, RoundRow, UpdateRow
+from persistence import BaselineRow, EvaluationRow, NewRun, RoundPersistence, RoundRow, UpdateRow
 from persistence.arrays import Array
 
 
@@ -61,3 +64,55 @@ def commit(record: RoundPersistence, run_id: int, number: int) -> bool:
         weights=model(number),
         updates=[accepted("A"), accepted("B", 50)],
     )
+
+
+def keep_a_run(
+    path: Path,
+    *,
+    workers: Sequence[str] = ("A", "B", "C"),
+    rounds: int = 3,
+    status: str = "finished",
+    name: str = "first",
+    alone: bool = True,
+) -> None:
+    """Enter a run whose numbers can be told in advance.
+
+    In round n of N the global model reaches n / (N + 1) on D, worker number k of K trains on 100 + k samples,
+    and reaches (k + 1) / 20 alone, or (k + 1) / K when there are more than 20.
+    """
+    with RoundPersistence(path) as record:
+        run_id = record.create_run(new_run(name)).id
+        for number in range(1, rounds + 1):
+            record.commit_round(
+                run_id,
+                round_row(number, sha(number)),
+                weights=model(number),
+                updates=[accepted(worker, 100 + place) for place, worker in enumerate(workers)],
+            )
+            record.save_evaluation(
+                run_id,
+                EvaluationRow(
+                    round=number,
+                    region="D",
+                    samples=40,
+                    loss=2.0 / number,
+                    accuracy=number / (rounds + 1),
+                    per_class={"Forest": 0.5, "River": None},
+                    confusion=((1, 1), (1, 1)),
+                ),
+            )
+        if alone:
+            for place, worker in enumerate(workers):
+                record.save_baseline(
+                    run_id,
+                    BaselineRow(
+                        worker=worker,
+                        region="D",
+                        samples=40,
+                        loss=3.0,
+                        accuracy=(place + 1) / max(20, len(workers)),
+                    ),
+                )
+        if status != "running":
+            reason = "" if status == "finished" else "no update was accepted"
+            record.end_run(run_id, status=status, ended_unix=1_700_000_100.0, reason=reason)

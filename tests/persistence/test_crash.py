@@ -84,11 +84,11 @@ def test_a_writer_killed_inside_a_commit_leaves_the_whole_round_or_none(path: Pa
 
 
 def test_another_process_reads_rounds_while_they_are_written(path: Path) -> None:
-    writer = start(path, 400)
+    writer = start(path, 200)
     assert writer.stdout is not None
     seen = []
     for line in writer.stdout:
-        if int(line) % 50 == 0 and writer.poll() is None:
+        if int(line) % 25 == 0 and writer.poll() is None:
             with RoundPersistence(path, read_only=True) as record:
                 seen.append(record.last_committed_round(1))
                 assert seen[-1] >= int(line)
@@ -97,7 +97,7 @@ def test_another_process_reads_rounds_while_they_are_written(path: Path) -> None
     assert writer.wait() == 0
     assert seen == sorted(seen)
     assert len(seen) >= 4
-    assert assert_whole(path) == 400
+    assert assert_whole(path) == 200
 
 
 def test_any_program_with_sqlite_reads_the_running_record(path: Path) -> None:
