@@ -26,7 +26,7 @@ class Budget:
     """
 
     rounds: int = 20
-    epochs: int = 1
+    epochs: int = 5
     batch_size: int = 32
     learning_rate: float = 0.1
     mu: float = 0.0
