@@ -103,9 +103,9 @@ class Context:
         "behaviours",
         "cell",
         "in_hand",
+        "look_up",
         "nursery",
         "serving",
-        "stashed",
     )
 
     def __init__(self, cell: Household, nursery: trio.Nursery) -> None:
@@ -116,7 +116,7 @@ class Context:
         self.behaviours: list[Behaviour] = []
         self._watches: dict[ActorRef, Callable[[], None]] = {}
         self._owed: list[Reply] = _NO_REPLIES
-        self.stashed = False
+        self.look_up = False  # whether the loop has to see to something when the handler returns
         self._ended = False
         self.in_hand: Envelope | None = None
 
@@ -232,7 +232,7 @@ class Context:
             raise RuntimeError("stash() outside of a handler: there is no message in hand")
         if len(box.stash) >= box.capacity:
             raise StashFull(f"actor {self.ref.actor_id!r} has {box.capacity} messages put aside already")
-        self.stashed = True
+        self.look_up = True
 
     def unstash_all(self) -> None:
         """Handle everything that was put aside next, in the order in which it came."""

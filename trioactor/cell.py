@@ -11,15 +11,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
 from trioactor.actor import Actor, Context, Factory
 from trioactor.envelope import Envelope
-from trioactor.errors import ActorStopped, AskCycle, HandlerFailed, HandlerStuck, NotDelivered, Rejected
+from trioactor.errors import ActorStopped, HandlerFailed, HandlerStuck, NotDelivered, Rejected
 from trioactor.ledger import Tally
-from trioactor.mailbox import Mailbox, MailboxSettings
+from trioactor.mailbox import Mailbox, MailboxSettings, MailRoom
 from trioactor.messages import HealthAck, HealthPing
 from trioactor.middleware import Chain, Dropped
 from trioactor.ref import ActorRef, Origin, Question
@@ -31,7 +31,7 @@ MESSAGES_PER_CHECKPOINT = 64
 MAX_NAME_CHARACTERS = 200
 
 
-class Host(Origin, Protocol):
+class Host(Origin, MailRoom, Protocol):
     """What a cell needs of its system."""
 
     @property
@@ -56,9 +56,6 @@ class Host(Origin, Protocol):
     def leave(self, cell: Cell) -> None:
         """The cell is closed."""
 
-    def bury(self, actor_id: str, envelope: Envelope) -> None:
-        """An accepted envelope will not be handled, because its actor has ended."""
-
     def begin_task(self, context: Context, cell: Cell) -> None:
         """The present task is the one in which the cell's handlers run."""
 
@@ -70,9 +67,6 @@ class Host(Origin, Protocol):
 
     def fresh_number(self) -> int:
         """A number that no other call has got."""
-
-    def full_id(self, actor_id: str) -> str:
-        """A name of the actor that no actor of another system, or of an earlier run, has."""
 
 
 class Cell:
@@ -113,7 +107,7 @@ class Cell:
         self, host: Host, factory: Factory, actor_id: str, parent: Cell | None, settings: MailboxSettings
     ) -> None:
         self.actor_id = actor_id
-        self.mailbox = Mailbox(actor_id, settings, host.tally, host.bury)
+        self.mailbox = Mailbox(actor_id, settings, host)
         self.ref = ActorRef(host, self)
         self.context: Context | None = None  # of the present life
         self.abandoned: tuple[Context, ...] = ()  # of lives whose handler ignores that it was cancelled
@@ -140,31 +134,10 @@ class Cell:
         """Near."""
         return
 
-    def offer(self, envelope: Envelope) -> bool:
-        """See `Target.offer`."""
-        if envelope.chain and self._refuse_cycle(envelope):
-            return True
-        return self.mailbox.offer(envelope)
-
-    async def put(self, envelope: Envelope) -> None:
-        """See `Target.put`."""
-        await self.mailbox.put(envelope)
-
-    def _refuse_cycle(self, envelope: Envelope) -> bool:
-        if self._host.full_id(self.actor_id) not in envelope.chain:
-            return False
-        self._host.tally.accepted += 1
-        self._host.tally.rejected += 1
-        if envelope.reply_to is not None:
-            waiting = " -> ".join(name.partition("/")[2] for name in envelope.chain)
-            envelope.reply_to.fail(
-                AskCycle(f"{waiting} -> {self.actor_id}: each would wait for the next for ever")
-            )
-        return True
-
-    def withdraw(self, envelope: Envelope) -> None:
-        """See `Target.withdraw`."""
-        self.mailbox.withdraw(envelope)
+    @property
+    def inbox(self) -> Mailbox:
+        """See `Target.inbox`."""
+        return self.mailbox
 
     def on_down(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """See `Target.on_down`."""
@@ -199,7 +172,7 @@ class Cell:
         question = Question(self._host.tally)
         envelope = Envelope(HealthPing(), reply_to=question)
         self.mailbox.offer(envelope)  # a signal finds room, or is answered at once
-        answer: HealthAck = await question.answer(self, envelope)
+        answer: HealthAck = await question.answer(self.mailbox, envelope)
         return answer
 
     # --- the keeper of the context ----------------------------------------------------------
@@ -422,12 +395,12 @@ class Cell:
     def abandon(self) -> None:
         """Leave the present life to itself: its handler goes on although it was cancelled.
 
-        It keeps its message, and finds an empty mailbox with the order to stop when it comes back.
+        It keeps its message, and takes no other when it comes back.
         """
         if self.context is not None:
             self.context.end("its handler ignored that it was cancelled")
+            self.context.look_up = True
             self.abandoned += (self.context,)
-        self.mailbox = self.mailbox.hand_over()
         self.context = None
         self._scope = None
 
@@ -505,13 +478,18 @@ class Cell:
                         result = await chain.run(envelope, context.invoke)
                 except BaseException as error:
                     context.in_hand = None
-                    if self._settle_failure(tally, envelope, error):
-                        continue
-                    raise
+                    if not self._settle_failure(tally, envelope, error):
+                        raise
+                    if context is not self.context:
+                        return  # it was abandoned
+                    continue
                 context.in_hand = None
-                if context.stashed:
-                    context.stashed = False
-                    box.put_aside(envelope)
+                if context.look_up:
+                    if context is not self.context:
+                        self._settle_success(tally, envelope, result)
+                        return  # it was abandoned
+                    context.look_up = False
+                    box.put_aside(envelope)  # as the handler wished
                     continue
                 tally.handled += 1
                 if envelope.reply_to is not None:
@@ -523,10 +501,14 @@ class Cell:
                 host.when_idle()
             await box.wait()
 
-    def _answer_ping(self, tally: Tally, envelope: Envelope) -> None:
+    @staticmethod
+    def _settle_success(tally: Tally, envelope: Envelope, result: Any) -> None:
         tally.handled += 1
         if envelope.reply_to is not None:
-            envelope.reply_to.succeed(HealthAck(self.actor_id, len(self.mailbox.queue)))
+            envelope.reply_to.succeed(result)
+
+    def _answer_ping(self, tally: Tally, envelope: Envelope) -> None:
+        self._settle_success(tally, envelope, HealthAck(self.actor_id, len(self.mailbox.queue)))
 
     def _settle_failure(self, tally: Tally, envelope: Envelope, error: BaseException) -> bool:
         """Count and answer a message whose handler raised; whether the actor goes on all the same."""

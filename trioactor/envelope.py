@@ -88,15 +88,8 @@ class _Told(Envelope):
         self.message = message
 
 
-class Target(Protocol):
-    """Where a ref leads: the cell of an actor in this system, or the far end of a connection.
-
-    A ref does the same with both; this is the whole difference between near and far.
-    """
-
-    @property
-    def actor_id(self) -> str:
-        """The actor's name in its own system, like "supervisor/worker-A"."""
+class Inbox(Protocol):
+    """Where messages for one actor go in: its mailbox, or the near end of a connection to it."""
 
     def offer(self, envelope: Envelope) -> bool:
         """Take the envelope on if that needs no waiting; False when it does, and nothing has happened.
@@ -113,6 +106,21 @@ class Target(Protocol):
 
     def withdraw(self, envelope: Envelope) -> None:
         """The asker gave up: take the question out of the queue, or let its answer be late."""
+
+
+class Target(Protocol):
+    """Where a ref leads: the cell of an actor in this system, or the far end of a connection.
+
+    A ref does the same with both; this is the whole difference between near and far.
+    """
+
+    @property
+    def actor_id(self) -> str:
+        """The actor's name in its own system, like "supervisor/worker-A"."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where its messages go in; the same object for as long as the target is."""
 
     def on_down(self, callback: Callable[[str], None]) -> Callable[[], None]:
         """Have `callback(reason)` called once when the actor ends; at once when it has ended.

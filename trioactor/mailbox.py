@@ -10,15 +10,14 @@ when there is no room, and the taker sleeps only when there is nothing to take.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task, reschedule, wait_task_rescheduled
 
 from trioactor.envelope import NEVER, Envelope
-from trioactor.errors import DeliveryError, Expired, MailboxFull
+from trioactor.errors import AskCycle, DeliveryError, Expired, MailboxFull
 from trioactor.ledger import Tally
 from trioactor.messages import ChildFailed, HealthPing, Terminated
 
@@ -55,7 +54,19 @@ class MailboxSettings:
 
 _EMPTY: list[Any] = []  # never put into
 
-Bury = Callable[[str, Envelope], None]
+
+class MailRoom(Protocol):
+    """What a mailbox needs of its system."""
+
+    @property
+    def tally(self) -> Tally:
+        """The accounts."""
+
+    def bury(self, actor_id: str, envelope: Envelope) -> None:
+        """An accepted envelope will not be handled, because its actor has ended."""
+
+    def full_id(self, actor_id: str) -> str:
+        """A name of the actor that no actor of another system, or of an earlier run, has."""
 
 
 class Mailbox:
@@ -64,12 +75,11 @@ class Mailbox:
     Args:
         actor_id: Whose it is, for error texts.
         settings: Its capacity and policy.
-        tally: The accounts of the system.
-        bury: Called with the actor's id and an accepted envelope that no handler will see any more.
+        room: The system.
     """
 
     __slots__ = (
-        "_bury",
+        "_room",
         "_sleeper",
         "_tally",
         "actor_id",
@@ -84,7 +94,7 @@ class Mailbox:
         "urgent",
     )
 
-    def __init__(self, actor_id: str, settings: MailboxSettings, tally: Tally, bury: Bury) -> None:
+    def __init__(self, actor_id: str, settings: MailboxSettings, room: MailRoom) -> None:
         self.actor_id = actor_id
         self.settings = settings
         self.capacity = settings.capacity
@@ -96,8 +106,8 @@ class Mailbox:
         self.stop_requested = False
         self.urgent = False  # whether a lane before the user messages has something
         self.closed = False
-        self._tally = tally
-        self._bury = bury
+        self._tally = room.tally
+        self._room = room
         self.senders: list[tuple[trio.lowlevel.Task, Envelope]] = _EMPTY  # first come, first served
         self._sleeper: trio.lowlevel.Task | None = None
 
@@ -116,6 +126,8 @@ class Mailbox:
         Raises:
             MailboxFull: There is no room, and the policy is "reject".
         """
+        if envelope.chain and self._refuse_cycle(envelope):
+            return True
         if self.closed or type(envelope.message) in SIGNALS:
             self._take_specially(envelope)
             return True
@@ -127,10 +139,21 @@ class Mailbox:
             self._wake()
         return True
 
+    def _refuse_cycle(self, envelope: Envelope) -> bool:
+        if self._room.full_id(self.actor_id) not in envelope.chain:
+            return False
+        self._tally.accepted += 1
+        self._tally.rejected += 1
+        waiting = " -> ".join(name.partition("/")[2] for name in envelope.chain)
+        self._refuse(
+            envelope, AskCycle(f"{waiting} -> {self.actor_id}: each would wait for the next for ever")
+        )
+        return True
+
     def _take_specially(self, envelope: Envelope) -> None:
         self._tally.accepted += 1
         if self.closed:
-            self._bury(self.actor_id, envelope)
+            self._room.bury(self.actor_id, envelope)
         elif len(self.signals) >= SIGNAL_CAPACITY:
             self._tally.rejected += 1
             self._refuse(envelope, MailboxFull(f"{SIGNAL_CAPACITY} signals wait for actor {self.actor_id!r}"))
@@ -262,17 +285,6 @@ class Mailbox:
         self._refuse(envelope, Expired(late))
         return True
 
-    def hand_over(self) -> Mailbox:
-        """Return a mailbox with all that waits here; this one is left empty, with the order to stop."""
-        heir = Mailbox(self.actor_id, self.settings, self._tally, self._bury)
-        heir.queue, self.queue = self.queue, heir.queue
-        heir.signals, self.signals = self.signals, heir.signals
-        heir.stash, self.stash = self.stash, heir.stash
-        heir.senders, self.senders = self.senders, heir.senders
-        heir.urgent = bool(heir.signals)
-        self.request_stop()
-        return heir
-
     def close(self) -> None:
         """Take nothing more, and bury what waits."""
         self.closed = True
@@ -289,4 +301,4 @@ class Mailbox:
             left.append(envelope)
             reschedule(task)
         for envelope in left:
-            self._bury(self.actor_id, envelope)
+            self._room.bury(self.actor_id, envelope)

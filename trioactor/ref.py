@@ -11,7 +11,7 @@ import trio
 from outcome import Error, Value
 from trio.lowlevel import Abort, RaiseCancelT, checkpoint_if_cancelled
 
-from trioactor.envelope import NO_HEADERS, Envelope, Target
+from trioactor.envelope import NO_HEADERS, Envelope, Inbox, Target
 from trioactor.errors import DeliveryError, MailboxFull, NotDelivered, PeerDown
 from trioactor.ledger import Tally
 from trioactor.messages import Request
@@ -46,11 +46,12 @@ class ActorRef:
         address: Host and port of the other system, None when the actor is in this one.
     """
 
-    __slots__ = ("_origin", "_target")
+    __slots__ = ("_inbox", "_origin", "_target")
 
     def __init__(self, origin: Origin, target: Target) -> None:
         self._origin = origin
         self._target = target
+        self._inbox = target.inbox  # not by way of the target: every message passes here
 
     @property
     def actor_id(self) -> str:
@@ -75,8 +76,8 @@ class ActorRef:
         envelope = Envelope.of_tell(message)
         chain = self._origin.send_chain
         if chain is None:
-            if not self._target.offer(envelope):
-                await self._target.put(envelope)
+            if not self._inbox.offer(envelope):
+                await self._inbox.put(envelope)
             return
         try:
             await chain.run(envelope, self._put)
@@ -132,17 +133,17 @@ class ActorRef:
         return answer
 
     async def _put(self, envelope: Envelope) -> None:
-        if not self._target.offer(envelope):
-            await self._target.put(envelope)
+        if not self._inbox.offer(envelope):
+            await self._inbox.put(envelope)
 
     def _put_nowait(self, envelope: Envelope) -> None:
-        if not self._target.offer(envelope):
+        if not self._inbox.offer(envelope):
             raise MailboxFull(f"there is no room for another message to actor {self.actor_id!r} now")
 
     async def _put_and_wait(self, question: Question, envelope: Envelope) -> Any:
-        if not self._target.offer(envelope):
-            await self._target.put(envelope)
-        return await question.answer(self._target, envelope)
+        if not self._inbox.offer(envelope):
+            await self._inbox.put(envelope)
+        return await question.answer(self._inbox, envelope)
 
     def _count_dropped(self) -> None:
         self._origin.tally.accepted += 1
@@ -235,7 +236,7 @@ class Question:
             trio.lowlevel.reschedule(self._task, result)
             self._task = None
 
-    async def answer(self, target: Target, envelope: Envelope) -> Any:
+    async def answer(self, inbox: Inbox, envelope: Envelope) -> Any:
         """Return the answer or raise what became of the question. A checkpoint."""
         if self._result is not None:
             await trio.lowlevel.checkpoint()
@@ -244,7 +245,7 @@ class Question:
         def give_up(_raise_cancel: RaiseCancelT) -> Abort:
             self._abandoned = True
             self._task = None
-            target.withdraw(envelope)
+            inbox.withdraw(envelope)
             return Abort.SUCCEEDED
 
         self._task = trio.lowlevel.current_task()
