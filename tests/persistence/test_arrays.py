@@ -61,6 +61,12 @@ def test_an_array_that_others_could_not_read_is_refused(array: Array) -> None:
         to_columns("W", array)
 
 
+def test_an_array_that_no_column_holds_is_refused() -> None:
+    huge = np.broadcast_to(np.float64(0), (125_000_001,))  # says that it has so many bytes, and takes eight
+    with pytest.raises(ValueError, match=r"'W' has 1,000,000,008 bytes; .* at most 1,000,000,000; split it"):
+        to_columns("W", huge)
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape", "size_bytes", "said"),
     [

@@ -27,6 +27,8 @@ from persistence import (
 )
 from persistence.database import Database, Schema
 
+ROOT = Path(__file__).parents[2]
+
 ONE = ("CREATE TABLE note (text TEXT NOT NULL) STRICT",)
 TWO = ("ALTER TABLE note ADD COLUMN stars INTEGER NOT NULL DEFAULT 1",)
 THREE = ("UPDATE note SET stars = stars + 1", "CREATE TABLE tag (name TEXT PRIMARY KEY) STRICT")
@@ -84,7 +86,9 @@ def test_six_processes_open_a_new_file_at_once(path: Path) -> None:
         "record.create_run(NewRun(name=sys.argv[2], created_unix=0.0, settings={}, seed=0, source='s', "
         "synthetic=False)); record.close()"
     )
-    others = [subprocess.Popen([sys.executable, "-c", program, str(path), f"run {n}"]) for n in range(6)]
+    others = [
+        subprocess.Popen([sys.executable, "-c", program, str(path), f"run {n}"], cwd=ROOT) for n in range(6)
+    ]
     assert [other.wait() for other in others] == [0] * 6
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (6,)
@@ -109,8 +113,9 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
         write(database, "old")
     broken = notes(ONE, (*TWO, "INSERT INTO nowhere VALUES (1)"))
 
-    with pytest.raises(DatabaseError, match="no such table: nowhere"):
-        Database(path, broken)
+    for read_only in (False, True):  # a reader migrates a copy
+        with pytest.raises(DatabaseError, match="no such table: nowhere"):
+            Database(path, broken, read_only=read_only)
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
@@ -261,6 +266,12 @@ def test_an_unfinished_file_is_not_read_by_halves(open_folder: Path, as_a_user: 
         Database(open_folder / "copy-notes.db", NOTES, read_only=True)
 
 
+def test_a_folder_that_may_not_be_entered_is_said_to_be_so(open_folder: Path, as_a_user: AsAUser) -> None:
+    open_folder.chmod(0o600)
+    with as_a_user(), pytest.raises(NoAccess, match="its folder may not be entered"):
+        Database(open_folder / "notes.db", NOTES)
+
+
 def test_a_file_that_may_not_be_read_is_said_to_be_so(open_folder: Path, as_a_user: AsAUser) -> None:
     path = open_folder / "notes.db"
     Database(path, NOTES).close()
@@ -296,6 +307,23 @@ def test_a_file_that_is_held_while_it_is_opened_is_locked(path: Path) -> None:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Locked):
             Database(path, NOTES, busy_seconds=0.05)
+
+
+def test_a_file_that_another_reads_in_the_old_mode_is_switched_to_wal_when_it_has_gone(path: Path) -> None:
+    """SQLite does not wait for the switch by itself; we do."""
+    Database(path, NOTES).close()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM note").fetchall()
+        with pytest.raises(Locked):
+            Database(path, NOTES, busy_seconds=0.05)
+
+        leaving = threading.Timer(0.05, other.execute, ["COMMIT"])
+        leaving.start()
+        with Database(path, NOTES) as database:
+            leaving.join()
+            assert database.read("PRAGMA journal_mode")[0][0] == "wal"
 
 
 def test_a_writer_waits_for_its_turn(path: Path) -> None:
@@ -405,6 +433,32 @@ def test_a_disk_that_is_full_keeps_what_was_committed(small_disk: Path) -> None:
         assert kept > 3
     with Database(path, NOTES) as database:
         assert [int(text[:5]) for text in texts(database)] == list(range(kept))
+
+
+def test_a_disk_that_refuses_to_write_is_told_apart_from_a_full_one(path: Path) -> None:
+    """A limit on the size of files stands for every failure of a disk but the full one."""
+    program = """
+import resource, signal, sys
+from persistence import DatabaseError, DiskFull, RoundPersistence
+from tests.persistence.samples import commit, new_run
+with RoundPersistence(sys.argv[1]) as record:
+    run = record.create_run(new_run())
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size_bytes = record.database.path.with_name("training.db-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes + 4096, size_bytes + 4096))
+    try:
+        commit(record, run.id, 1)
+    except DatabaseError as error:
+        print(type(error).__name__, error)
+    print(record.last_committed_round(run.id))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        f"DatabaseError {path}: the disk failed (SQLITE_IOERR_WRITE); check that it is healthy and that no "
+        "quota is used up\n0\n"
+    )
 
 
 def test_a_damaged_file_is_said_to_be_damaged(path: Path) -> None:
