@@ -60,6 +60,8 @@ def plot(history: RunHistory, path: Path | str) -> None:
 def draw(history: RunHistory) -> Figure:
     """Return the picture of a run: accuracy above, loss below, the legend beside it."""
     figure = _new_figure()
+    from matplotlib.text import Text
+
     above, below = figure.subplots(2, 1, sharex=True)
     draw_accuracy(history, above)
     draw_loss(history, below)
@@ -70,14 +72,10 @@ def draw(history: RunHistory) -> Figure:
     ending = f" ({run.status})" if run.status != "finished" else ""
     figure.suptitle(f"{run.name}{ending}", x=0.01, ha="left", fontsize=13, fontweight="bold")
     above.set_title(_summary(history), loc="left", fontsize=10, color=FAINT)
-    below.legend(
-        handles=_legend(history),
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.02),  # beside the axes, where it hides nothing
-        frameon=False,
-        fontsize=9,
-    )
+    _add_legend(history, below)
     figure.supxlabel(caption(history), x=0.01, ha="left", fontsize=8, color=FAINT)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name with a dollar sign is a name, not a formula
     return figure
 
 
@@ -120,15 +118,19 @@ def caption(history: RunHistory) -> str:
     run = history.run
     # A name and its value stay on one line: no line is broken at the space between them.
     settings = [
-        f"{name.replace('_', ' ')} {value}".replace(" ", "\N{NO-BREAK SPACE}")
+        f"{name.replace('_', ' ')} {_said(value)}".replace(" ", "\N{NO-BREAK SPACE}")
         for name, value in run.settings.items()
-        if name != "seed"
+        if name not in ("seed", "source") and value not in ("", None)
     ]
     said = ", ".join([describe_data(history), f"seed {run.seed}", *settings])
     lines = textwrap.wrap(said, CAPTION_LETTERS, break_on_hyphens=False)
     if history.model_sha256:
         lines.append(f"model {history.model_sha256}")
     return "\n".join(lines)
+
+
+def _said(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _summary(history: RunHistory) -> str:
@@ -216,7 +218,7 @@ def _label_the_alone(history: RunHistory, ax: Axes) -> None:
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move ascending heights apart until neighbours are `gap` from each other, centred on where they were."""
+    """Move ascending heights apart, so that neighbours are `gap` from each other, within 0 and 1."""
     groups: list[tuple[float, int]] = []  # the centre of a stack of labels, and how many it holds
     for height in heights:
         centre, count = height, 1
@@ -224,10 +226,28 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
             below, many = groups.pop()
             centre, count = (centre * count + below * many) / (count + many), count + many
         groups.append((centre, count))
-    return [centre + gap * (place - (count - 1) / 2) for centre, count in groups for place in range(count)]
+    apart = [centre + gap * (place - (count - 1) / 2) for centre, count in groups for place in range(count)]
+    room = [(gap * place, 1 - gap * (len(apart) - 1 - place)) for place in range(len(apart))]
+    return [min(max(height, least), most) for height, (least, most) in zip(apart, room, strict=True)]
 
 
-def _legend(history: RunHistory) -> list[Artist]:
+def _add_legend(history: RunHistory, ax: Axes) -> None:
+    """Put the legend beside the axes, where it hides nothing."""
+    handles = _legend_handles(history)
+    labels = [str(handle.get_label()) for handle in handles]
+    legend = ax.legend(
+        handles,
+        ["."] * len(labels),  # matplotlib leaves out a label that begins with "_"; a worker may be called so
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.02),
+        frameon=False,
+        fontsize=9,
+    )
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+
+
+def _legend_handles(history: RunHistory) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.text import Text
 
 from persistence import RoundPersistence, UpdateRow
 from persistence.history import RunHistory, load_run
-from persistence.plot import _spread, draw, draw_accuracy, draw_loss, plot
+from persistence.plot import _spread, caption, draw, draw_accuracy, draw_loss, plot
 from tests.persistence.samples import accepted, keep_a_run, model, new_run, round_row, sha
 
 
@@ -81,6 +82,22 @@ def test_the_picture_says_what_it_shows(path: Path) -> None:
     assert [text for text in said if " alone 0" in text] == ["A alone 0.05", "B alone 0.10", "C alone 0.15"]
     (caption,) = [text for text in said if "seed 7" in text]
     assert caption == f"synthetic data, seed 7, rounds 3, mu 0.0\nmodel {sha(3)}"
+
+
+def test_the_caption_leaves_out_settings_that_say_nothing(path: Path) -> None:
+    told = {
+        "epochs": 5,
+        "seed": 7,
+        "source": "synthetic",
+        "name": "",
+        "resume": None,
+        "alone": True,
+        "tls": False,
+    }
+    with RoundPersistence(path) as record:
+        record.create_run(replace(new_run(), settings=told))
+    said = caption(load_run(path)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "synthetic data, seed 7, epochs 5, alone yes, tls no"
 
 
 def test_the_lines_are_the_numbers_of_the_record(path: Path) -> None:
@@ -170,6 +187,13 @@ def test_losses_of_different_size_are_drawn_on_a_logarithmic_axis(path: Path) ->
     assert draw_loss(load_run(path)).get_lines()[-1].get_ydata()[0] == 2.0  # type: ignore[index]
 
 
+def test_a_name_is_shown_as_it_is(path: Path) -> None:
+    """matplotlib would take the first for a formula, and leave out the second."""
+    figure = draw(history_of(path, name=r"cost $\frac$", workers=["$a$", "_b"]))
+    figure.draw_without_rendering()
+    assert {r"cost $\frac$", "$a$", "_b", "$a$ alone 0.05"} <= set(texts(figure))
+
+
 def test_a_failed_run_says_so_and_marks_the_round(path: Path) -> None:
     keep_a_run(path, rounds=2, status="running", alone=False)
     with RoundPersistence(path) as record:
@@ -221,6 +245,8 @@ def test_labels_move_apart_and_no_further() -> None:
     assert np.diff(moved).min() >= 0.1 - 1e-12
     assert moved[3] == 0.9
     assert sum(moved[:3]) == pytest.approx(0.4)
+    assert _spread([0.99, 1.0, 1.0], 0.1) == pytest.approx([0.8, 0.9, 1.0])  # within the axes
+    assert _spread([0.0, 0.0], 0.1) == pytest.approx([0.0, 0.1])
 
 
 def test_drawing_leaves_nothing_in_the_home_folder_and_no_warning(path: Path, tmp_path: Path) -> None:
