@@ -41,7 +41,7 @@ def noise(chance: np.random.Generator, cells: int) -> Plane:
     """Return smooth noise with about `cells` hills across: 2, 4, 8, 16 or 32. Mean 0, deviation near 0.7."""
     matrix = _UPSAMPLING[cells]
     heights: Plane = chance.standard_normal((cells + 1, cells + 1), dtype=np.float32)
-    return matrix @ heights @ matrix.T
+    return np.asarray(matrix @ heights @ matrix.T, np.float32)
 
 
 def grain(chance: np.random.Generator) -> Plane:
@@ -55,7 +55,8 @@ def pick(
 ) -> NDArray[np.float32]:
     """Return one colour (3,) of a palette (colours, 3), a little off: more in its light than in its hue."""
     off: Colour = (chance.normal(0, spread) + chance.normal(0, spread / 3, 3)).astype(np.float32)
-    return palette[chance.integers(len(palette))] + off
+    colour: Colour = palette[chance.integers(len(palette))]
+    return colour + off
 
 
 def filled(colour: Colour) -> Canvas:
