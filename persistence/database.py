@@ -165,17 +165,7 @@ class Database:
         return connection
 
     def _open_to_read(self) -> sqlite3.Connection:
-        connection = self._connect("ro")
-        try:
-            connection.execute("PRAGMA schema_version").fetchone()
-        except sqlite3.OperationalError as error:
-            connection.close()
-            no_access = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if not no_access or _holds_more(self.path):
-                raise
-            # In a folder that may not be written SQLite cannot make its -shm file. Nobody is writing
-            # either: a writer would have left its -wal file there.
-            connection = self._connect("ro", immutable=True)
+        connection = self._connect_to_read()
         try:
             with _unit(connection, "BEGIN"):
                 version = self._recognise(connection)
@@ -186,6 +176,20 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    def _connect_to_read(self) -> sqlite3.Connection:
+        connection = self._connect("ro")
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            no_access = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not no_access or _holds_more(self.path):
+                raise
+            # In a folder that may not be written SQLite cannot make its -shm file. Nobody is writing
+            # either: a writer would have left its -wal file there.
+            return self._connect("ro", immutable=True)
         return connection
 
     def _connect(self, mode: str, *, immutable: bool = False) -> sqlite3.Connection:
