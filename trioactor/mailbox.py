@@ -255,6 +255,8 @@ class Mailbox:
         """Move what was put aside to the head of the queue, in its old order."""
         self.queue.extendleft(reversed(self.stash))
         self.stash = _EMPTY
+        if self.queue:
+            self._wake()
 
     def put_aside(self, envelope: Envelope) -> None:
         """Keep a taken message until `unstash_all`."""
