@@ -211,8 +211,11 @@ class Mailbox:
     def take_signal(self) -> Envelope:
         """Take out the next signal; `urgent` said that there is one."""
         envelope = self.signals.pop(0)
-        self.urgent = self.stop_requested or bool(self.signals)
+        self._see_what_is_urgent()
         return envelope
+
+    def _see_what_is_urgent(self) -> None:
+        self.urgent = self.stop_requested or bool(self.signals)
 
     def admit(self) -> None:
         """Let the first of those who wait put their messages in, as far as there is room."""
@@ -249,7 +252,7 @@ class Mailbox:
     def clear_stop(self) -> None:
         """Forget the order to stop: the actor has stopped and is starting again."""
         self.stop_requested = False
-        self.urgent = bool(self.signals)
+        self._see_what_is_urgent()
 
     # --- putting aside and giving up --------------------------------------------------------
 
@@ -271,6 +274,7 @@ class Mailbox:
                 if waiting is envelope:
                     del lane[position]
                     self._count_given_up(envelope)
+                    self._see_what_is_urgent()
                     self.admit()
                     return
 
@@ -299,6 +303,7 @@ class Mailbox:
         left = [*self.signals, *self.stash, *self.queue]
         self.signals = self.stash = _EMPTY
         self.queue.clear()
+        self._see_what_is_urgent()
         while self.senders:
             task, envelope = self.senders.pop(0)
             self._tally.accepted += 1
