@@ -28,7 +28,10 @@ def message(wire_name: str, *, eq: bool = True) -> Callable[[C], C]:
 
     Raises:
         ValueError: The wire name is empty, longer than 100 characters, or has spaces in it.
+        TypeError: `@message` was written without a wire name.
     """
+    if callable(wire_name):
+        raise TypeError('@message needs a wire name, like @message("counter.add")')
     if not 0 < len(wire_name) <= 100 or wire_name.split() != [wire_name]:
         raise ValueError(
             f"wire name {wire_name!r}; use 1 to 100 characters without spaces, like 'counter.add'"
