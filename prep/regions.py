@@ -39,8 +39,8 @@ class RegionPlan:
 
 
 EUROSAT_REGIONS = (
-    RegionPlan("A", ("Forest", "HerbaceousVegetation", "Pasture"), Shift("haze", 0.5)),
-    RegionPlan("B", ("Highway", "Industrial", "Residential"), Shift("colour", 0.5)),
+    RegionPlan("A", ("Forest", "HerbaceousVegetation", "Pasture"), Shift("haze", 0.4)),
+    RegionPlan("B", ("Highway", "Industrial", "Residential"), Shift("colour", 0.3)),
     RegionPlan("C", ("AnnualCrop", "PermanentCrop", "River", "SeaLake"), Shift("contrast", 0.5)),
 )
 

@@ -216,15 +216,15 @@ def _highway(chance: np.random.Generator) -> Canvas:
     canvas = _built_up(chance) if chance.random() < 0.25 else _country(chance)
     colour = pick(chance, _ROADS)
     verge = pick(chance, _SCRUB)
-    for _ in range(1 + int(chance.random() < 0.45)):
+    for _ in range(int(chance.integers(1, 4))):
         _, distance = curve(chance, bend=chance.uniform(0, 5))
-        width = chance.uniform(1.8, 4.6)
-        cover(canvas, 0.6 * band(distance, width + 3), verge)
+        width = chance.uniform(2.2, 5.6)
+        cover(canvas, 0.7 * band(distance, width + 4), verge)
         cover(canvas, band(distance, width), colour)
         if width > 3.2:  # the strip between two directions
-            cover(canvas, 0.7 * band(distance, 0.6), verge)
-    if chance.random() < 0.3:  # a slip road
-        cover(canvas, 0.9 * band(curve(chance, bend=16)[1], 1.4), colour)
+            cover(canvas, 0.8 * band(distance, 0.7), _SHRUBS[0])
+    if chance.random() < 0.4:  # a slip road
+        cover(canvas, 0.9 * band(curve(chance, bend=16)[1], 1.6), colour)
     return canvas
 
 

@@ -32,7 +32,7 @@ def test_it_says_what_it_made_and_where(tmp_path: Path) -> None:
         "made:",
         "50 synthetic tiles, drawn by a program; 512 features each (patches), seed 0",
     ]
-    assert "region A     12 samples  Forest, HerbaceousVegetation, Pasture; haze 0.5" in result.stdout
+    assert "region A     12 samples  Forest, HerbaceousVegetation, Pasture; haze 0.4" in result.stdout
     assert "region D     10 samples  all classes, for evaluation" in result.stdout
     assert result.stdout.splitlines()[-1] == f"in {tmp_path / 'dataset'}"
 

@@ -1,4 +1,5 @@
 import builtins
+import doctest
 import hashlib
 import subprocess
 import sys
@@ -281,3 +282,10 @@ def test_a_federation_reads_digits(tmp_path: Path) -> None:
 
     assert together >= 0.90
     assert together >= 2 * max(alone)
+
+
+def test_the_example_in_the_docs_runs() -> None:
+    outcome = doctest.testmod(prep)
+
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
