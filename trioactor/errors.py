@@ -134,5 +134,13 @@ class UnknownMessage(MessageRefused, TypeError):
     """The wire name, or the class, is not in the vocabulary of the system."""
 
 
+class BadFields(MessageRefused):
+    """The message has a known name, but its fields are not what the class says."""
+
+
+class NotAuthorized(MessageRefused):
+    """The `authorize` hook of the system says that this peer may not send this to that actor."""
+
+
 class CannotEncode(MessageRefused, TypeError):
     """The message holds something that must not or cannot go on the wire."""

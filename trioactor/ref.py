@@ -59,6 +59,11 @@ class ActorRef:
         return self._target.actor_id
 
     @property
+    def target(self) -> Target:
+        """Where the ref leads: for the runtime, which tells it to other systems."""
+        return self._target
+
+    @property
     def address(self) -> tuple[str, int] | None:
         """Where the actor's system listens, None when it is this one."""
         return self._target.address

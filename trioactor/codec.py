@@ -1,0 +1,439 @@
+"""Messages to CBOR and back, and every frame that the two ends of a connection say to each other.
+
+Strict on both ways. Out goes only what the vocabulary describes, so cbor2 never sees what it writes
+wrongly (memoryview becomes a list of numbers) or dies of (10,000 nested lists). In comes only what the
+vocabulary describes: no tag is built but those of messages, refs and arrays, nothing of indefinite
+length, no key twice, no byte behind the item, and no deeper, larger or more numerous than the limits say.
+
+Two kinds of bad frames are told apart: one that is not well-formed raises `WireError`, and its
+connection ends; one that is well-formed but says something unacceptable is `MessageRefused` by itself.
+Knows no sockets and no trio. The frames are described in `wire.cddl`, and `WIRE.md` walks through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from cbor2 import CBORDecodeError, CBOREncodeError, CBORTag, dumps, loads
+
+from trioactor.envelope import NO_HEADERS
+from trioactor.errors import (
+    BadFields,
+    CannotEncode,
+    UnknownMessage,
+    WireError,
+)
+from trioactor.frames import (
+    CONTROL_FRAMES,
+    MAX_CHAIN,
+    MOST_SECONDS,
+    Answer,
+    Control,
+    Frame,
+    MessageFrame,
+)
+from trioactor.framing import Buffer, write_head
+from trioactor.limits import Limits
+from trioactor.shapes import MESSAGE_TAG, Mismatch, Refused, Shape
+from trioactor.vocabulary import MessageShape, Vocabulary, unknown_text
+
+# Tags for which cbor2 has a decoder of its own. Each builds something, at a price: a regular expression
+# is compiled, 10**1000000 is written out. They all are refused; any other tag stays a CBORTag, which no
+# shape takes. A test goes through all tags from 0 to 66,000.
+BUILT_IN_TAGS: Final = (
+    *(0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100),
+    *(256, 258, 260, 261, 1004, 43000, 55799),
+)
+
+TOKEN_BYTES = 8
+MAX_HEADER_BYTES = 16 * 1024
+_PAIR = b"\x82"
+_PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
+_TAG_MAJOR, _BYTES_MAJOR = 6, 2
+_HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
+
+
+class Refs(Protocol):
+    """How refs are told across one connection."""
+
+    def wire_ref(self, ref: Any) -> list[Any]:
+        """How the peer is told of a ref: [side, actor_id, host, port]. Raises Mismatch."""
+
+    def ref_of(self, fields: Any) -> Any:
+        """The ref that a peer means. Raises Mismatch."""
+
+
+class Encoded:
+    """A message or an answer, ready to be cut into frames.
+
+    Attributes:
+        head: One CBOR item.
+        tail: The arrays behind it: heads of CBOR items and array memory in turn. The memory is the
+            sender's own, so arrays that were sent must not be changed.
+        tail_bytes: The length of all of `tail`.
+    """
+
+    __slots__ = ("head", "tail", "tail_bytes")
+
+    def __init__(self, head: bytes, tail: Sequence[Buffer] = (), tail_bytes: int = 0) -> None:
+        self.head = head
+        self.tail = tail
+        self.tail_bytes = tail_bytes
+
+
+class _Outgoing:
+    """The message that is being packed: see `Outward`."""
+
+    __slots__ = ("_depth", "_limits", "_refs", "tail", "tail_bytes")
+
+    def __init__(self, limits: Limits, refs: Refs) -> None:
+        self._limits = limits
+        self._refs = refs
+        self.begin()
+
+    def begin(self) -> None:
+        self._depth = 4  # of the fields of a message: frame, tag, its array, the array of fields
+        self.tail: list[Buffer] = []
+        self.tail_bytes = 0
+
+    def enter(self) -> None:
+        self._depth += 1
+        if self._depth > self._limits.depth:
+            raise Mismatch(f"it is nested deeper than {self._limits.depth} levels")
+
+    def leave(self) -> None:
+        self._depth -= 1
+
+    def mark(self) -> tuple[int, int, int]:
+        return self._depth, len(self.tail), self.tail_bytes
+
+    def back_to(self, mark: tuple[int, int, int]) -> None:
+        self._depth, length, self.tail_bytes = mark
+        del self.tail[length:]
+
+    def behind(self, buffer: Buffer) -> None:
+        self.tail.append(buffer)
+        self.tail_bytes += len(buffer)
+
+    def inline_bytes(self) -> int:
+        return self._limits.inline_array_bytes
+
+    def wire_ref(self, ref: Any) -> list[Any]:
+        return self._refs.wire_ref(ref)
+
+
+class Tail:
+    """The arrays behind the head of a message: which memory they fill, and what must stand between them.
+
+    Attributes:
+        places: The memory, in the order of arrival: heads of CBOR items and arrays in turn.
+    """
+
+    def __init__(self, tail_bytes: int) -> None:
+        self.left = tail_bytes
+        self.places: list[memoryview] = []
+        self._heads: list[tuple[bytearray, bytes]] = []
+
+    def reserve(self, tag: int, array_bytes: int) -> bool:
+        """Announce the next array. False: so much does not follow."""
+        head = write_head(_TAG_MAJOR, tag) + write_head(_BYTES_MAJOR, array_bytes)
+        if len(head) + array_bytes > self.left:
+            return False
+        self.left -= len(head) + array_bytes
+        found = bytearray(len(head))
+        self._heads.append((found, head))
+        self.places.append(memoryview(found))
+        return True
+
+    def fill(self, place: memoryview) -> None:
+        """Say where the array that was reserved last goes: writable, one byte an item."""
+        self.places.append(place)
+
+    @property
+    def expected(self) -> bool:
+        """Whether the arrays of the head take up just what follows it."""
+        return self.left == 0
+
+    def sound(self) -> bool:
+        """Whether the tail, now that it is there, consists of the items that its head announced."""
+        return all(found == expected for found, expected in self._heads)
+
+
+_NO_TAIL = Tail(0)  # nothing fits into it, so it is shared
+
+
+class Arriving:
+    """The tail of the frame that is being decoded."""
+
+    __slots__ = ("tail",)
+
+    def __init__(self) -> None:
+        self.tail = _NO_TAIL
+
+
+class Codec:
+    """Both ways for one connection.
+
+    Args:
+        vocabulary: The messages that this side knows.
+        limits: Of this side.
+        refs: How refs are told to the peer.
+        token: 8 bytes that the peer cannot guess: put behind a frame, they show that it ended there.
+        decoders: For the tags of arrays, by tag; see `arrays.py`. Without, arrays are refused.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        limits: Limits,
+        refs: Refs,
+        token: bytes,
+        decoders: Callable[[Arriving], Mapping[int, Callable[[Any, bool], Any]]] | None = None,
+    ) -> None:
+        assert len(token) == TOKEN_BYTES
+        self._vocabulary = vocabulary
+        self._limits = limits
+        self._refs = refs
+        self._token = token
+        self._token_item = write_head(_BYTES_MAJOR, TOKEN_BYTES) + token
+        self._out = _Outgoing(limits, refs)
+        self._arriving = Arriving()
+        arrays = decoders(self._arriving) if decoders is not None else {}
+        self._loads = partial(
+            loads,
+            semantic_decoders={**{tag: _refuser(tag) for tag in BUILT_IN_TAGS}, **arrays},
+            max_depth=limits.depth + 1,  # the pair with the token is one more
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def encode_message(self, target: bytes, message: Any, *, headers_follow: bool = False) -> Encoded:
+        """Encode a message frame.
+
+        Args:
+            target: The actor's id, as CBOR.
+            message: Of a class in the vocabulary.
+            headers_follow: Whether the caller puts the map of headers behind the head.
+
+        Raises:
+            UnknownMessage: Its class is not in the vocabulary.
+            CannotEncode: A field holds something that its annotation does not say, or that is too much.
+        """
+        shape = self._vocabulary.of(message)
+        out = self._out
+        out.begin()
+        try:
+            fields = dumps(shape.pack_fields(message, out))
+        except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
+            raise CannotEncode(f"{shape.name} cannot be sent: {error}") from None
+        start = _WITH_HEADERS if headers_follow else _PLAIN
+        return self._encoded(b"".join((start, target, shape.prefix, fields)), shape.name)
+
+    def encode_headers(self, headers: Mapping[str, Any]) -> bytes:
+        """Encode what middleware sends along. Raises CannotEncode."""
+        self._out.begin()
+        try:
+            packed = dumps(self._vocabulary.anything.pack(headers, self._out))
+        except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
+            raise CannotEncode(f"the headers cannot be sent: {error}") from None
+        if self._out.tail_bytes or len(packed) > MAX_HEADER_BYTES:
+            raise CannotEncode(
+                f"the headers have more than {MAX_HEADER_BYTES:,} bytes; they are for small things"
+            )
+        return packed
+
+    def reply_shape(self, message: Any) -> Shape | None:
+        """Return the shape of a question's answer, as far as its class says it."""
+        return self._vocabulary.of(message).reply
+
+    def encode_answer(self, ask: int, value: Any, shape: Shape | None) -> Encoded:
+        """Encode the answer to a question.
+
+        Args:
+            ask: The number of the question.
+            value: What the handler returned.
+            shape: What the question says is answered. A value of another shape travels as `Any`.
+
+        Raises:
+            CannotEncode: The value cannot be sent.
+        """
+        try:
+            packed = self._pack_value(value, shape)
+            head = bytes([0x83, Answer.number]) + write_head(0, ask) + dumps(packed)
+        except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
+            raise CannotEncode(f"the answer cannot be sent: {error}") from None
+        return self._encoded(head, "the answer")
+
+    def _pack_value(self, value: Any, shape: Shape | None) -> Any:
+        out = self._out
+        out.begin()
+        if shape is not None:
+            try:
+                return shape.pack(value, out)
+            except Mismatch:
+                out.begin()
+        return self._vocabulary.anything.pack(value, out)
+
+    def _encoded(self, head: bytes, what: str) -> Encoded:
+        out, limits = self._out, self._limits
+        if len(head) > limits.items:
+            check_items(head, limits.items, CannotEncode)
+            if len(head) > limits.head_bytes:
+                raise CannotEncode(
+                    f"{what} has {len(head):,} bytes without its arrays, the limit is"
+                    f" {limits.head_bytes:,}; put numbers into arrays, or raise head_bytes on both sides"
+                )
+        if not out.tail:
+            return Encoded(head)
+        if len(head) + out.tail_bytes > limits.message_bytes:
+            raise CannotEncode(
+                f"{what} has {len(head) + out.tail_bytes:,} bytes, the limit is {limits.message_bytes:,};"
+                " raise message_bytes on both sides"
+            )
+        return Encoded(head, out.tail, out.tail_bytes)
+
+    @staticmethod
+    def encode_control(frame: Control) -> bytes:
+        """Encode any other frame, as the payload of a frame."""
+        return dumps([frame.number, *frame.fields()])
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def decode(self, payload: bytes, tail_bytes: int = 0) -> Frame:
+        """Decode a frame, or the head of a message that has a tail.
+
+        Raises:
+            WireError: It is no well-formed frame.
+        """
+        if len(payload) > self._limits.items:
+            check_items(payload, self._limits.items, WireError)
+        self._arriving.tail = Tail(tail_bytes) if tail_bytes else _NO_TAIL
+        try:
+            frame, token = self._loads(b"".join((_PAIR, payload, self._token_item)))
+        except CBORDecodeError as error:
+            raise WireError(f"a frame is not the CBOR that is allowed here: {error}") from None
+        if token != self._token:
+            raise WireError("a frame has bytes behind its item, or ends too early")
+        if type(frame) is not list or len(frame) < 2:
+            raise WireError("a frame is an array of two items or more")
+        if type(frame[0]) is str:
+            return _message_frame(frame, len(payload) + tail_bytes)
+        return _control_frame(frame)
+
+    @property
+    def tail(self) -> Tail:
+        """What is to come behind the head that was decoded last."""
+        return self._arriving.tail
+
+    def open_message(self, frame: MessageFrame) -> tuple[Any, MessageShape]:
+        """Build the message of a frame whose arrays are complete.
+
+        Raises:
+            UnknownMessage: Its name is not in the vocabulary.
+            BadFields: Its fields are not what the class says.
+        """
+        item = frame.item
+        if not isinstance(item, CBORTag) or item.tag != MESSAGE_TAG or len(item.value) != 2:
+            reason = item.reason if isinstance(item, Refused) else "it is no tag 27 over a name and an array"
+            raise BadFields(f"a message for {frame.actor_id!r:.120} is refused: {reason}")
+        name, fields = item.value
+        shape = self._vocabulary.named(name)
+        if shape is None:
+            raise UnknownMessage(unknown_text(name))
+        try:
+            if not isinstance(fields, tuple):
+                raise Mismatch("the fields of a message are an array")
+            return shape.build(fields, self._refs), shape
+        except Mismatch as mismatch:
+            raise BadFields(f"a {shape.name} is refused: {mismatch}") from None
+
+    def open_answer(self, item: Any, shape: Shape | None) -> Any:
+        """Build the value of an answer.
+
+        Raises:
+            BadFields: It cannot be understood.
+        """
+        try:
+            if shape is not None:
+                try:
+                    return shape.unpack(item, self._refs)
+                except Mismatch:
+                    pass  # as it was packed: a handler may return something else than it promised
+            return self._vocabulary.anything.unpack(item, self._refs)
+        except Mismatch as mismatch:
+            raise BadFields(f"the answer is refused: {mismatch}") from None
+
+    def open_headers(self, frame: MessageFrame) -> Mapping[str, Any]:
+        """Return the middleware's headers of a message. Raises BadFields."""
+        if frame.headers is NO_HEADERS:
+            return NO_HEADERS
+        try:
+            opened: Mapping[str, Any] = self._vocabulary.anything.unpack(frame.headers, self._refs)
+        except Mismatch as mismatch:
+            raise BadFields(f"the headers of a message are refused: {mismatch}") from None
+        return opened
+
+
+def _refuser(tag: int) -> Callable[[Any, bool], Refused]:
+    refused = Refused(f"the tag {tag} is not allowed here")
+    return lambda _value, _immutable: refused
+
+
+def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
+    """Raise `error` when the CBOR in `data` has more than `limit` items. Stops there, so it costs little."""
+    position, items = 0, 0
+    while position < len(data):
+        major, short = data[position] >> 5, data[position] & 31
+        position += 1
+        value = short
+        if short > 23:
+            size = 1 << (short - 24) if short < 28 else 0
+            value = int.from_bytes(data[position : position + size], "big")
+            position += size
+        if major in (2, 3):  # byte and text strings
+            position += value
+        items += 1
+        if items > limit:
+            raise error(
+                f"a frame has more than {limit:,} items; numbers in thousands belong in an array, which is"
+                " one item, or raise `items` on both sides"
+            )
+
+
+# --- frames that were decoded -------------------------------------------------------------------
+
+
+def _message_frame(frame: list[Any], size: int) -> MessageFrame:
+    if len(frame) == 2:
+        return MessageFrame(frame[0], frame[1], size)
+    headers = frame[2]
+    if len(frame) != 3 or type(headers) is not dict or not headers.keys() <= _HEADER_KEYS:
+        raise WireError("a message frame is [actor, message] or [actor, message, {ask, ttl, chain, user}]")
+    ask, ttl, chain, user = (headers.get(key) for key in ("ask", "ttl", "chain", "user"))
+    sound = (
+        (ask is None or (type(ask) is int and ask >= 0))
+        and (ttl is None or (type(ttl) in (int, float) and 0 <= ttl < MOST_SECONDS))
+        and (
+            chain is None
+            or (type(chain) is list and len(chain) <= MAX_CHAIN and set(map(type, chain)) <= {str})
+        )
+        and (user is None or type(user) is dict)
+    )
+    if not sound:
+        raise WireError("headers are ask: uint, ttl: seconds, chain: [* text], user: map")
+    return MessageFrame(
+        frame[0], frame[1], size, ask, ttl, tuple(chain or ()), NO_HEADERS if user is None else user
+    )
+
+
+def _control_frame(frame: list[Any]) -> Frame:
+    number, *rest = frame
+    kind = CONTROL_FRAMES.get(number) if type(number) is int else None
+    if kind is None:
+        raise WireError("a frame is of no kind that this protocol version knows")
+    return kind.read(rest)

@@ -1,0 +1,572 @@
+"""`Connection`: one stream to one peer, from the hello to the end.
+
+Three tasks and no more, whatever goes through: a reader, a writer, and a heart. The reader never waits
+for an actor. Whatever a peer sends, it ends its own connection at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import trio
+
+from trioactor import framing
+from trioactor.codec import Codec, Tail
+from trioactor.envelope import Envelope
+from trioactor.errors import (
+    CannotEncode,
+    DeliveryError,
+    HandlerFailed,
+    HandshakeError,
+    MessageRefused,
+    NotAuthorized,
+    NotDelivered,
+    WireError,
+)
+from trioactor.frames import (
+    CANCELLED,
+    MAX_TEXT_CHARACTERS,
+    PROTOCOL,
+    Answer,
+    Cancel,
+    Control,
+    Credit,
+    Down,
+    End,
+    Failure,
+    Frame,
+    Goodbye,
+    Hello,
+    MessageFrame,
+    Ping,
+    Pong,
+    Unwatch,
+    Watch,
+)
+from trioactor.framing import FrameDecoder, Head, encode_frame
+from trioactor.intake import Desk, Intake
+from trioactor.limits import Limits
+from trioactor.messages import ChildFailed, Terminated
+from trioactor.outbox import Outbox
+from trioactor.writer import Writer
+
+RECEIVE_BYTES = 64 * 1024
+
+# Below this it is cheaper to receive into a buffer and copy than to receive in place.
+IN_PLACE_BYTES = 16 * 1024
+
+MAX_WATCHES = 10_000  # that a peer may have here
+
+# What the runtime of a system says to its own actors. From outside it would be a forgery.
+LOCAL_ONLY = (Terminated, ChildFailed)
+
+# What `authorize` is asked about orders that are no messages.
+STOP, KILL, WATCH = "trioactor.stop", "trioactor.kill", "trioactor.watch"
+
+
+class Watches(Protocol):
+    """The side of a link that watches far actors, and waits for them to end."""
+
+    def down(self, watch: int, reason: str) -> None:
+        """A watched actor has ended."""
+
+    def ended(self, ask: int, error: DeliveryError | None) -> bool:
+        """An actor that was told to end has ended, or cannot. False: nobody asked for that."""
+
+
+class Home(Desk, Protocol):
+    """What a connection needs of its system."""
+
+    @property
+    def rng(self) -> random.Random:
+        """Where chance comes from."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """Where it is said what no caller can be told."""
+
+    @property
+    def authorize(self) -> Callable[[Peer, str, str], bool] | None:
+        """Says whether a peer may send that message, by its wire name, to that actor; None: it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is on the other side.
+
+    Attributes:
+        system: The name that it says it has.
+        incarnation: Tells this run of it from others.
+        identity: The names in its certificate, which its authority vouches for; empty without mutual TLS.
+        address: IP address and port that its bytes come from.
+    """
+
+    system: str
+    incarnation: int
+    identity: tuple[str, ...]
+    address: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A stream after the handshake.
+
+    Attributes:
+        stream: Plain or TLS.
+        hello: What the peer said.
+        decoder: With what came behind it.
+        address: IP address and port of the other end.
+        identity: The names in the peer's certificate.
+    """
+
+    stream: trio.abc.Stream
+    hello: Hello
+    decoder: FrameDecoder
+    address: tuple[str, int]
+    identity: tuple[str, ...] = ()
+
+    @property
+    def peer(self) -> Peer:
+        """Who is on the other side."""
+        return Peer(self.hello.system, self.hello.incarnation, self.identity, self.address)
+
+
+async def shake_hands(
+    stream: trio.abc.Stream,
+    codec: Codec,
+    limits: Limits,
+    ours: Hello,
+    address: tuple[str, int],
+    identity: tuple[str, ...] = (),
+) -> Greeted:
+    """Say hello, and return what the peer says. The caller sets the deadline.
+
+    Raises:
+        HandshakeError: It speaks another protocol or version, or none.
+        WireError: It sends what is no frame.
+        trio.BrokenResourceError: The connection broke.
+    """
+    await stream.send_all(encode_frame(codec.encode_control(ours)))
+    decoder = FrameDecoder(limits)
+    event = None
+    while event is None:
+        data = await stream.receive_some(RECEIVE_BYTES)
+        if not data:
+            raise HandshakeError("the peer closed the connection instead of saying hello")
+        decoder.feed(bytes(data))
+        event = decoder.next_event()
+    hello = codec.decode(event) if isinstance(event, bytes) else None
+    if not isinstance(hello, Hello):
+        raise HandshakeError("the first frame of the peer is no hello")
+    if hello.protocol != PROTOCOL:
+        raise HandshakeError(
+            f"the peer {hello.system!r:.100} speaks version {hello.protocol} of the protocol, this side"
+            f" version {PROTOCOL}; run the same release on both sides"
+        )
+    return Greeted(stream, hello, decoder, address, identity)
+
+
+class Connection:
+    """One stream, both ways, after the handshake.
+
+    Args:
+        greeted: The stream.
+        home: The system.
+        codec: Encodes and decodes for this peer.
+        limits: Of this side.
+        outbox: What is to be sent.
+        nursery: For tasks that outlive the connection: they put what has come whole into mailboxes.
+        watches: The far actors that this side watches.
+
+    Attributes:
+        reason: Why it ended; None while it lives.
+        ended: Set when it has ended.
+        peer: Who is on the other side.
+        received: Bytes that came.
+        refused: How many messages were refused, by the name of the error.
+    """
+
+    def __init__(
+        self,
+        greeted: Greeted,
+        home: Home,
+        codec: Codec,
+        limits: Limits,
+        outbox: Outbox,
+        nursery: trio.Nursery,
+        watches: Watches,
+    ) -> None:
+        stream = greeted.stream
+        self.reason: str | None = None
+        self.ended = trio.Event()
+        self.peer = greeted.peer
+        self.received = 0
+        self.refused: dict[str, int] = {}
+        self.writer = Writer(stream, outbox, limits, too_many=self._cut_off_for_not_reading)
+        self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
+        self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._home = home
+        self._codec = codec
+        self._limits = limits
+        self._outbox = outbox
+        self._watches = watches
+        self._hello = greeted.hello
+        self._decoder = greeted.decoder
+        self._intake = Intake(home, limits, nursery, self)
+        self._nursery: trio.Nursery | None = None
+        self._pending: tuple[MessageFrame | Answer, Tail] | None = None
+        self._unwatch: dict[int, Callable[[], None]] = {}
+        self._heard_at = trio.current_time()
+        self._pings = 0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            MessageFrame: self._on_message,
+            Answer: self._on_answer,
+            Failure: self._on_failure,
+            Cancel: self._on_cancel,
+            Credit: self._on_credit,
+            Ping: self._on_ping,
+            Pong: _on_pong,
+            Watch: self._on_watch,
+            Unwatch: self._on_unwatch,
+            Down: self._on_down,
+            End: self._on_end,
+            Goodbye: self._on_goodbye,
+        }
+
+    # --- to the end ---------------------------------------------------------------------------------
+
+    async def run(self) -> str:
+        """Do the traffic until the connection ends, and return why.
+
+        What goes wrong on the wire ends in the reason, never in an exception of the caller's nursery.
+        """
+        self._outbox.open(self._hello.window, self._hello.message_bytes)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._beat)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            self.end("this system stops")
+            self._intake.close()
+            for unwatch in self._unwatch.values():
+                unwatch()
+            self._unwatch.clear()
+            self.ended.set()
+            await trio.aclose_forcefully(self._stream)
+        assert self.reason is not None
+        return self.reason
+
+    def end(self, reason: str) -> None:
+        """Have `run` return with this reason, unless it has one."""
+        if self.reason is None:
+            self.reason = reason
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    def finish(self, reason: str) -> None:
+        """Write out what may be sent, tell the peer why the connection ends, and have `run` return."""
+        self.writer.finish(self._codec.encode_control(Goodbye(reason)))
+
+    def say(self, frame: Control) -> None:
+        """Send a small frame."""
+        self.writer.say(self._codec.encode_control(frame))
+
+    async def _write(self) -> None:
+        try:
+            await self.writer.run()
+            self.end("this side said goodbye")
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.end(in_words(error))
+
+    def _cut_off_for_not_reading(self) -> None:
+        self.end(f"the peer does not read: {self._limits.answers_queued:,} answers wait for it")
+
+    # --- life -----------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Ping when there is silence; end the connection when the peer is dead, or too slow to bear."""
+        limits = self._limits
+        beat_seconds = min(limits.heartbeat_seconds, self._hello.silence_seconds / 3)
+        tick_seconds = min(beat_seconds, limits.stall_seconds / 2)
+        spoken = self.writer.written
+        spoken_at = trio.current_time()
+        pace = Pace(limits)
+        while True:
+            await trio.sleep(tick_seconds)
+            now = trio.current_time()
+            if self.writer.written != spoken:
+                spoken, spoken_at = self.writer.written, now
+            elif now - spoken_at >= beat_seconds and self.writer.began_at is None:
+                self._pings += 1
+                self.say(Ping(self._pings))
+            silence = now - self._heard_at
+            if silence >= limits.silence_seconds:
+                self.end(f"not one byte came from the peer for {silence:.0f} s")
+            slow = pace.judge(now, self._decoder.unfinished, self.writer.written, self.writer.began_at)
+            if slow is not None:
+                self.end(slow)
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while await self._receive():
+                while (event := self._decoder.next_event()) is not None:
+                    self._on_event(event)
+            self.end("the peer closed the connection")
+        except WireError as error:
+            self.end(f"the peer broke the protocol: {error}")
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.end(in_words(error))
+        except Exception as error:  # the fence
+            self._home.log.exception("a frame from %s:%d could not be handled", *self.peer.address)
+            self.end(f"a frame could not be handled: {error!r}")
+
+    async def _receive(self) -> int:
+        place = self._decoder.place_now
+        if place is not None and self._socket is not None and place.nbytes >= IN_PLACE_BYTES:
+            count = await self._socket.recv_into(place)
+            self._decoder.placed(count)
+        else:
+            data = await self._stream.receive_some(RECEIVE_BYTES)
+            count = len(data)
+            self._decoder.feed(bytes(data))
+        self._heard_at = trio.current_time()
+        self.received += count
+        return count
+
+    def _on_event(self, event: framing.Event) -> None:
+        match event:
+            case bytes():
+                self._handle(self._codec.decode(event))
+            case Head(payload, tail_bytes):
+                frame = self._codec.decode(payload, tail_bytes)
+                if not isinstance(frame, MessageFrame | Answer):
+                    raise WireError("only messages and answers have arrays behind them")
+                tail = self._codec.tail
+                self._decoder.place(tail.places if tail.expected else [])
+                self._pending = frame, tail
+            case framing.Tail():
+                assert self._pending is not None
+                frame, tail = self._pending
+                self._pending = None
+                if not tail.expected or not tail.sound():
+                    frame = frame.spoilt("what came behind the head is not what the head announced")
+                self._handle(frame)
+
+    def _handle(self, frame: Frame) -> None:
+        handler = self._handlers.get(type(frame))
+        if handler is None:
+            raise WireError("a second hello came")
+        handler(frame)
+
+    # --- messages of the peer's -------------------------------------------------------------------------
+
+    def _on_message(self, frame: MessageFrame) -> None:
+        try:
+            message, shape = self._codec.open_message(frame)
+            if isinstance(message, LOCAL_ONLY):
+                raise NotAuthorized(f"a {shape.name} is said by a system to its own actors only")
+            self._check_authority(frame.actor_id, shape.name)
+            headers = self._codec.open_headers(frame)
+        except MessageRefused as refusal:
+            self._refuse(frame, refusal)
+            return
+        self._intake.deliver(frame, message, headers)
+
+    def _check_authority(self, actor_id: str, wire_name: str) -> None:
+        authorize = self._home.authorize
+        if authorize is not None and not authorize(self.peer, actor_id, wire_name):
+            who = " or ".join(self.peer.identity) or f"the unverified {self.peer.system!r:.100}"
+            raise NotAuthorized(f"{who} may not send {wire_name} to {actor_id!r:.100}")
+
+    def _refuse(self, frame: MessageFrame, refusal: MessageRefused) -> None:
+        """A message that is not acceptable ends alone; its credit is given back."""
+        name = type(refusal).__name__
+        self.refused[name] = self.refused.get(name, 0) + 1
+        self._home.log.warning("from %s:%d: %s", *self.peer.address, refusal)
+        if frame.ask is None:
+            self.credit(frame.actor_id, 1, frame.size)
+        else:
+            self.refuse(frame.ask, NotDelivered(str(refusal)))
+
+    def _on_cancel(self, frame: Cancel) -> None:
+        self._intake.cancel(frame.ask)
+
+    # --- answers to the peer: see `intake.Answers` --------------------------------------------------------
+
+    def answer(self, ask: int, question: Envelope | None, value: Any) -> None:
+        """The handler returned `value`."""
+        try:
+            reply = None if question is None else self._codec.reply_shape(question.message)
+            self.writer.answer(self._codec.encode_answer(ask, value, reply))
+        except CannotEncode as error:
+            self.refuse(ask, HandlerFailed(str(error)))
+
+    def refuse(self, ask: int, error: DeliveryError) -> None:
+        """The question ended in `error`."""
+        self.say(Failure.of(ask, error))
+
+    def forget(self, ask: int) -> None:
+        """The question was given up by its asker, and this is the last that is said of it."""
+        self.say(Failure(ask, CANCELLED, "", ""))
+
+    def credit(self, actor_id: str, messages: int, size: int) -> None:
+        """The mailbox of the actor has taken so many tells."""
+        self.say(Credit(actor_id, messages, size))
+
+    # --- answers of the peer's ------------------------------------------------------------------------------
+
+    def _on_answer(self, frame: Answer) -> None:
+        if frame.item is None and self._watches.ended(frame.ask, None):
+            return
+        parcel = self._outbox.answered(frame.ask)
+        if parcel is None:
+            raise WireError("an answer came to a question that was not asked")
+        if parcel.abandoned:
+            self._home.tally.late_replies += 1
+            return
+        reply_to = parcel.envelope.reply_to
+        assert reply_to is not None
+        try:
+            reply_to.succeed(self._codec.open_answer(frame.item, parcel.reply))
+        except MessageRefused as refusal:
+            reply_to.fail(HandlerFailed(f"the handler has answered, but {refusal}"))
+
+    def _on_failure(self, frame: Failure) -> None:
+        if self._watches.ended(frame.ask, frame.error()):
+            return
+        parcel = self._outbox.answered(frame.ask)
+        if parcel is None:
+            raise WireError("an answer came to a question that was not asked")
+        if parcel.abandoned:
+            self._home.tally.late_replies += frame.kind != CANCELLED
+            return
+        assert parcel.envelope.reply_to is not None
+        parcel.envelope.reply_to.fail(frame.error())
+
+    def _on_credit(self, frame: Credit) -> None:
+        if not self._outbox.credit(frame.actor_id, frame.messages, frame.size):
+            raise WireError("credit came for messages that were not sent")
+
+    # --- signs of life, and the end ----------------------------------------------------------------------
+
+    def _on_ping(self, frame: Ping) -> None:
+        self.say(Pong(frame.serial))
+
+    def _on_goodbye(self, frame: Goodbye) -> None:
+        self.end(f"the peer said goodbye: {frame.reason}")
+
+    # --- watching and ending actors -------------------------------------------------------------------------
+
+    def _on_down(self, frame: Down) -> None:
+        self._watches.down(frame.watch, frame.reason)
+
+    def _on_watch(self, frame: Watch) -> None:
+        if frame.watch in self._unwatch or len(self._unwatch) >= MAX_WATCHES:
+            raise WireError(f"a watch number came twice, or more than {MAX_WATCHES:,} watches are open")
+
+        def went_down(reason: str) -> None:
+            self._unwatch.pop(frame.watch, None)
+            self.say(Down(frame.watch, reason[:MAX_TEXT_CHARACTERS]))
+
+        try:
+            self._check_authority(frame.actor_id, WATCH)
+        except NotAuthorized as refusal:
+            went_down(str(refusal))
+            return
+        target = self._home.find_target(frame.actor_id)
+        if target is None:
+            went_down("there is no such actor, or it has ended")
+            return
+        self._unwatch[frame.watch] = _nothing  # for a call from within on_down to remove
+        unwatch = target.on_down(went_down)
+        if frame.watch in self._unwatch:
+            self._unwatch[frame.watch] = unwatch
+
+    def _on_unwatch(self, frame: Unwatch) -> None:
+        self._unwatch.pop(frame.watch, _nothing)()
+
+    def _on_end(self, frame: End) -> None:
+        try:
+            self._check_authority(frame.actor_id, STOP if frame.graceful else KILL)
+        except NotAuthorized as refusal:
+            self.refuse(frame.ask, NotDelivered(str(refusal)))
+            return
+        assert self._nursery is not None
+        self._nursery.start_soon(self._end_actor, frame)
+
+    async def _end_actor(self, frame: End) -> None:
+        target = self._home.find_target(frame.actor_id)
+        if target is not None:
+            await target.end(graceful=frame.graceful)
+        self.answer(frame.ask, None, None)
+
+
+class Pace:
+    """Whether the peer sends and reads at least as fast as it must.
+
+    It is looked at over windows of `stall_seconds`, and only when it had something to do all the time.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._least = limits.least_bytes_per_second * limits.stall_seconds
+        self._since: float | None = None
+        self._unfinished: tuple[int, int] | None = None
+        self._written = 0
+
+    def judge(
+        self, now: float, unfinished: tuple[int, int] | None, written: int, began_at: float | None
+    ) -> str | None:
+        """Return what is too slow, None when nothing is.
+
+        Args:
+            now: trio's time.
+            unfinished: What has begun to come: its number, and how many bytes of it are there.
+            written: How many bytes the stream has taken.
+            began_at: Since when it has not taken what it was given; None when it has taken all.
+        """
+        if self._since is not None and now - self._since < self._limits.stall_seconds:
+            return None
+        before, self._unfinished = self._unfinished, unfinished
+        written_before, self._written = self._written, written
+        since, self._since = self._since, now
+        if since is None:
+            return None
+        least = f"{self._limits.least_bytes_per_second:,} bytes a second"
+        if before and unfinished and before[0] == unfinished[0] and unfinished[1] - before[1] < self._least:
+            return f"the peer began a frame and sends it at less than {least}"
+        if began_at is not None and began_at <= since and written - written_before < self._least:
+            return f"the peer reads at less than {least}"
+        return None
+
+
+def _on_pong(_frame: Pong) -> None:
+    """That it came is what counts."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def in_words(error: BaseException) -> str:
+    """Say why a connection broke or could not be made, as briefly as the cause allows."""
+    cause: BaseException | None = error
+    while isinstance(cause, trio.BrokenResourceError | BaseExceptionGroup) or (
+        isinstance(cause, OSError) and cause.__cause__ is not None
+    ):
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
+    return str(cause or "the connection broke")

@@ -1,0 +1,200 @@
+"""`Writer`: the one task that writes to a connection.
+
+It takes what waits and sends it at once: first what keeps the link alive (pongs, credit), then answers,
+then messages, up to 64 small frames at a time; behind them one piece of a long message. So a ping waits
+for 256 KiB at most, and many small messages cost one send. Memory of arrays goes out uncopied.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import trio
+
+from trioactor.codec import Encoded
+from trioactor.framing import HEADER_BYTES, Buffer, cut
+from trioactor.limits import Limits
+from trioactor.outbox import Outbox, Parcel
+
+# So many small frames, or so many bytes of them, go in one send.
+FRAMES_PER_SEND = 64
+BYTES_PER_SEND = 64 * 1024
+
+# Buffers below this are joined with their neighbours: copying so little is cheaper than a send.
+JOINED_BYTES = 16 * 1024
+
+# What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
+TLS_BYTES = 64 * 1024
+
+
+class _Long:
+    """A message or an answer that is written in pieces.
+
+    Attributes:
+        frames: Its frames.
+        parcel: The message; None when it is an answer.
+    """
+
+    __slots__ = ("frames", "parcel")
+
+    def __init__(self, frames: Iterator[list[Buffer]], parcel: Parcel | None) -> None:
+        self.frames = frames
+        self.parcel = parcel
+
+
+class Writer:
+    """Writes what waits, in order of urgency.
+
+    Args:
+        stream: Plain or TLS.
+        outbox: The messages.
+        limits: Of this side.
+        too_many: Called when the peer does not read its answers; the connection should end.
+
+    Attributes:
+        frame_bytes: The longest frame that the peer takes.
+        written: Bytes that were handed to the stream.
+        sends: In how many calls.
+        began_at: trio's time at which the stream was given something that it has not taken yet; None
+            when it has taken everything.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, outbox: Outbox, limits: Limits, too_many: Callable[[], None]
+    ) -> None:
+        self.frame_bytes = limits.frame_bytes
+        self.written = 0
+        self.sends = 0
+        self.began_at: float | None = None
+        self._stream = stream
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._outbox = outbox
+        self._limits = limits
+        self._too_many = too_many
+        self._control: deque[bytes] = deque()
+        self._answers: deque[Encoded] = deque()
+        self._long: deque[_Long] = deque()
+        self._something: trio.Event | None = None  # while the task sleeps
+        self._last_words: bytes | None = None
+
+    def say(self, payload: bytes) -> None:
+        """Write a small frame, before everything else."""
+        self._control.append(payload)
+        self._check_queue()
+
+    def answer(self, encoded: Encoded) -> None:
+        """Write an answer."""
+        self._answers.append(encoded)
+        self._check_queue()
+
+    def finish(self, last_words: bytes) -> None:
+        """Write what waits and may be sent, then this frame, and be done."""
+        self._last_words = last_words
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to write."""
+        if self._something is not None:
+            self._something.set()
+            self._something = None
+
+    def _check_queue(self) -> None:
+        self.wake()
+        if len(self._control) + len(self._answers) > self._limits.answers_queued:
+            self._too_many()
+
+    async def run(self) -> None:
+        """Write until `finish` was called and obeyed. Raises what the stream raises."""
+        while True:
+            buffers, parcels = self._collect()
+            if buffers:
+                await self._send(buffers)
+                for parcel in parcels:
+                    self._outbox.written(parcel)
+            elif self._last_words is not None:
+                await self._send(_framed(self._last_words))
+                return
+            else:
+                self._something = trio.Event()
+                await self._something.wait()
+
+    # --- what goes next -------------------------------------------------------------------------------
+
+    def _collect(self) -> tuple[list[Buffer], list[Parcel]]:
+        """Return what to send now, and the messages that are sent with it."""
+        buffers: list[Buffer] = []
+        parcels: list[Parcel] = []
+        while self._control:
+            buffers += _framed(self._control.popleft())
+        left = BYTES_PER_SEND
+        while self._answers and left > 0:
+            encoded = self._answers.popleft()
+            left -= self._add(buffers, encoded.head, encoded, None)
+        while left > 0 and len(parcels) < FRAMES_PER_SEND:
+            parcel = self._outbox.take()
+            if parcel is None:
+                break
+            size = self._add(buffers, parcel.head(), parcel.encoded, parcel)
+            if size:
+                parcels.append(parcel)
+                left -= size
+        if self._long:
+            buffers += self._next_piece()
+        return buffers, parcels
+
+    def _add(self, buffers: list[Buffer], head: bytes, encoded: Encoded, parcel: Parcel | None) -> int:
+        """Add a frame and return its size; 0 when it is to be written in pieces."""
+        if not encoded.tail_bytes and len(head) <= self.frame_bytes:
+            buffers += _framed(head)
+            return HEADER_BYTES + len(head)
+        self._long.append(_Long(cut(head, encoded.tail, encoded.tail_bytes, self.frame_bytes), parcel))
+        if parcel is not None:
+            self._outbox.hold(parcel.channel)
+        return 0
+
+    def _next_piece(self) -> list[Buffer]:
+        """Return the next frame of the first long message; those that are complete are written off."""
+        while self._long:
+            frame = next(self._long[0].frames, None)
+            if frame is not None:
+                return frame
+            parcel = self._long.popleft().parcel
+            if parcel is not None:
+                self._outbox.written(parcel)
+                self._outbox.release(parcel.channel)
+        return []
+
+    # --- handing over ---------------------------------------------------------------------------------
+
+    async def _send(self, buffers: list[Buffer]) -> None:
+        """Send the buffers in order: small ones joined, large ones from where they are."""
+        small: list[Buffer] = []
+        for buffer in buffers:
+            if len(buffer) < JOINED_BYTES:
+                small.append(buffer)
+                continue
+            if small:
+                await self._hand_over(b"".join(small))
+                small.clear()
+            await self._hand_over(buffer)
+        if small:
+            await self._hand_over(b"".join(small))
+
+    async def _hand_over(self, data: Buffer) -> None:
+        self.sends += 1
+        self.began_at = trio.current_time()
+        view = memoryview(data)
+        while view:
+            if self._socket is not None:
+                count = await self._socket.send(view)
+            else:
+                count = min(len(view), TLS_BYTES)
+                await self._stream.send_all(view[:count])
+            self.written += count
+            view = view[count:]
+        self.began_at = None
+
+
+def _framed(payload: bytes) -> list[Buffer]:
+    return [len(payload).to_bytes(HEADER_BYTES, "big"), payload]
