@@ -363,6 +363,7 @@ class Cell:
     def kill(self) -> None:
         """Cancel the present life, or the one that is about to begin."""
         self._killed = True
+        self.mailbox.request_stop()  # so that it takes no message on its way to where it is cancelled
         if self._scope is not None:
             self._scope.cancel()
 
