@@ -112,7 +112,7 @@ class Cell:
         self.context: Context | None = None  # of the present life
         self.abandoned: tuple[Context, ...] = ()  # of lives whose handler ignores that it was cancelled
         self.ended: str | None = None  # why, once it is closed
-        self.final = False  # it was told to stop: a supervisor starts no other life
+        self.final = False  # no other life follows: it has no supervisor, or was told to stop
         self.restarts = 0
         self.since = trio.current_time()
         self._host = host
@@ -242,6 +242,7 @@ class Cell:
     async def run(self) -> None:
         """The task of an unsupervised actor: one life. Its failure leaves by the nursery."""
         reason = "stopped"
+        self.final = True
         try:
             reason = await self.live()
         except BaseException as failure:
@@ -338,6 +339,8 @@ class Cell:
 
     async def _end_children(self, *, graceful: bool) -> None:
         """The youngest first, one after the other."""
+        if self.final:
+            self.mailbox.close()  # else a child that asks this actor, or waits for room here, never ends
         while self._children:
             child = next(reversed(self._children.values()))
             if graceful:
