@@ -354,12 +354,13 @@ class Cell:
         if type(actor).post_stop is Actor.post_stop:
             return
         seconds = self._host.post_stop_seconds
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + seconds) as scope:
-            try:
+        scope = trio.CancelScope(shield=True, deadline=trio.current_time() + seconds)
+        try:
+            with scope:
                 await actor.post_stop()
-            except Exception as failure:
-                failures.append(failure)
-        if scope.cancelled_caught:
+        except BaseException as failure:  # no cancellation from outside: that is what the shield is for
+            failures.append(failure)
+        if scope.cancel_called:
             text = f"post_stop of actor {self.actor_id!r} was cancelled: it took longer than {seconds:g} s"
             failures.append(HandlerStuck(text))
 
