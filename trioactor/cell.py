@@ -50,6 +50,9 @@ class Host(Origin, MailRoom, Protocol):
     def when_idle(self) -> Callable[[], None] | None:
         """To be called when an actor finds nothing to do; None when nobody is interested."""
 
+    def find(self, actor_id: str) -> ActorRef | None:
+        """Return the ref of a living actor, None when there is none of that name."""
+
     def enter(self, cell: Cell) -> None:
         """List the cell under its name. Raises NameTaken."""
 
@@ -544,20 +547,23 @@ def new_cell(
         NameTaken: An actor of that name lives there.
         ValueError: The name is empty or has a "/" in it, which is for the names of parents.
     """
-    name = actor_id if actor_id is not None else _fresh_name(host, factory)
+    above = "" if parent is None else f"{parent.actor_id}/"
+    name = actor_id if actor_id is not None else _fresh_name(host, factory, above)
     if not name or "/" in name or len(name) > MAX_NAME_CHARACTERS:
         raise ValueError(f"actor_id {name!r}; use 1 to {MAX_NAME_CHARACTERS} characters, without '/'")
-    path = name if parent is None else f"{parent.actor_id}/{name}"
-    cell = Cell(host, factory, path, parent, settings)
+    cell = Cell(host, factory, above + name, parent, settings)
     host.enter(cell)
     if parent is not None:
         parent.adopt(cell, name)
     return cell
 
 
-def _fresh_name(host: Host, factory: Factory) -> str:
+def _fresh_name(host: Host, factory: Factory, above: str) -> str:
     made_by = getattr(factory, "__name__", type(factory).__name__).strip("<>").lower()
-    return f"{made_by}-{host.fresh_number()}"
+    while True:
+        name = f"{made_by}-{host.fresh_number()}"
+        if host.find(above + name) is None:
+            return name
 
 
 def _holds_cancellation(failure: BaseException) -> bool:
