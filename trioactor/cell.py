@@ -363,7 +363,7 @@ class Cell:
                 await actor.post_stop()
         except BaseException as failure:  # no cancellation from outside: that is what the shield is for
             failures.append(failure)
-        if scope.cancel_called:
+        if scope.cancelled_caught:
             text = f"post_stop of actor {self.actor_id!r} was cancelled: it took longer than {seconds:g} s"
             failures.append(HandlerStuck(text))
 
