@@ -43,6 +43,7 @@ operating-system process joins in.
 """
 
 from trioactor.actor import Actor, Context, Reply, Timer
+from trioactor.connection import Peer
 from trioactor.envelope import Envelope
 from trioactor.errors import (
     ActorStopped,
@@ -67,6 +68,7 @@ from trioactor.errors import (
     UnknownMessage,
 )
 from trioactor.ledger import Ledger
+from trioactor.limits import Limits
 from trioactor.mailbox import MailboxSettings
 from trioactor.messages import ChildFailed, HealthAck, HealthPing, Request, Terminated, message
 from trioactor.middleware import CallNext, Middleware
@@ -108,6 +110,7 @@ __all__ = [
     "HealthCheckFailed",
     "HealthPing",
     "Ledger",
+    "Limits",
     "LinkDown",
     "MailboxFull",
     "MailboxSettings",
@@ -115,6 +118,7 @@ __all__ = [
     "NameTaken",
     "NotDelivered",
     "OutcomeUnknown",
+    "Peer",
     "PeerDown",
     "ProcessActor",
     "ProcessFailed",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,18 +16,25 @@ from trio.lowlevel import current_task
 
 from trioactor.actor import Context, Factory
 from trioactor.cell import Cell, new_cell
-from trioactor.envelope import Envelope
+from trioactor.connection import Peer
+from trioactor.envelope import Envelope, Target
 from trioactor.errors import NameTaken, NotDelivered
 from trioactor.ledger import Ledger, Tally
+from trioactor.limits import Limits
 from trioactor.mailbox import MailboxSettings
+from trioactor.messages import wire_name_of
 from trioactor.middleware import CallNext, Chain, Middleware
+from trioactor.named import NamedTarget
 from trioactor.ref import ActorRef
+from trioactor.remote import Remote
 from trioactor.tree import Tree, look_at
 
 # Long enough to write a file or say goodbye to a peer, short enough that a stop stays a stop.
 POST_STOP_SECONDS = 5.0
 
 INCARNATION_BITS = 63
+
+DRAIN_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +100,13 @@ class ActorSystem:
 
     Args:
         name: What others call it: in logs, in the hello of connections, in error texts.
+        vocabulary: The message classes that it may exchange with other systems, those within other
+            messages included. Not needed for what stays inside.
         send: Middleware for what its refs send, outermost first.
         receive: Middleware around its actors' handlers, outermost first.
+        authorize: Says whether a peer may send a message, by its wire name, to an actor:
+            `authorize(peer, actor_id, wire_name)`. By default every peer may.
+        limits: What is taken from peers, and how long they are waited for.
         post_stop_seconds: How long the `post_stop` of an actor may take.
         rng: Where chance comes from: jitter, and the incarnation number. Hand in a seeded one to have
             the same again; by default it is seeded by the operating system.
@@ -106,8 +120,11 @@ class ActorSystem:
         self,
         name: str = "system",
         *,
+        vocabulary: Iterable[type] = (),
         send: Sequence[Middleware] = (),
         receive: Sequence[Middleware] = (),
+        authorize: Callable[[Peer, str, str], bool] | None = None,
+        limits: Limits | None = None,
         post_stop_seconds: float = POST_STOP_SECONDS,
         rng: random.Random | None = None,
     ) -> None:
@@ -115,7 +132,11 @@ class ActorSystem:
         self.rng = rng if rng is not None else random.Random()  # noqa: S311  # no secret depends on it
         self.incarnation = self.rng.getrandbits(INCARNATION_BITS)
         self.tally = Tally()
+        self.vocabulary = _by_wire_name(vocabulary)
+        self.authorize = authorize
+        self.limits = limits or Limits()
         self.post_stop_seconds = post_stop_seconds
+        self.log = logging.getLogger(__name__)
         self.receive_chain = Chain(receive) if receive else None
         self.send_chain = Chain(send) if send else None
         self.when_idle: Callable[[], None] | None = None
@@ -127,6 +148,7 @@ class ActorSystem:
         self._draining = False
         self._nursery_manager: Any = None
         self._nursery: trio.Nursery | None = None
+        self._remote: Remote | None = None  # made when it is first needed
 
     def __repr__(self) -> str:
         return f"<ActorSystem {self.name!r}: {len(self._cells)} actors>"
@@ -167,6 +189,8 @@ class ActorSystem:
             if cell.ended is None:
                 cell.order_stop()
                 await cell.closed()
+        if self._remote is not None:
+            await self._remote.goodbye()
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
@@ -187,18 +211,51 @@ class ActorSystem:
             RuntimeError: The system's block is not open.
             Exception: Whatever `pre_start` raised.
         """
+        nursery = self._open_nursery()
+        cell = new_cell(self, factory, actor_id, None, mailbox or MailboxSettings())
+        await cell.start_in(nursery)
+        return cell.ref
+
+    def _open_nursery(self) -> trio.Nursery:
         if self._nursery is None:
             raise RuntimeError(
                 f"system {self.name!r} is not open; use `async with ActorSystem(...) as system:`"
             )
-        cell = new_cell(self, factory, actor_id, None, mailbox or MailboxSettings())
-        await cell.start_in(self._nursery)
-        return cell.ref
+        return self._nursery
 
     def find(self, actor_id: str) -> ActorRef | None:
         """Return the ref of a living actor of this system, by its whole name; None when there is none."""
         cell = self._cells.get(actor_id)
         return None if cell is None else cell.ref
+
+    # --- the network ----------------------------------------------------------------------------
+
+    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> tuple[str, int]:
+        """Accept other systems at an address; return it with the real port.
+
+        Args:
+            host: A name or address of this machine; "0.0.0.0" for all of them.
+            port: 0 for one that is free.
+
+        Raises:
+            CannotListen: The address cannot be bound; the text says who holds it.
+        """
+        return await self._network().listen(host, port)
+
+    def ref(self, host: str, port: int, actor_id: str) -> ActorRef:
+        """Return the ref of an actor in the system that listens there.
+
+        Nothing is dialled before something is to be said. When the address is this system's own, the
+        ref is a near one.
+        """
+        return self._network().ref_at((host, port), actor_id)
+
+    def _network(self) -> Remote:
+        if self._remote is None:
+            self._remote = Remote(self, self._open_nursery(), self.limits)
+        return self._remote
+
+    # --- pictures ---------------------------------------------------------------------------------
 
     def tree(self) -> Tree:
         """Return a picture of all actors as they are now. `print(system.tree())` draws it."""
@@ -210,7 +267,9 @@ class ActorSystem:
         """Return what has become of every message so far. It balances at every instant."""
         cells = self._cells.values()
         return self.tally.read(
-            queued=sum(cell.mailbox.queued for cell in cells), in_hand=sum(cell.in_hand for cell in cells)
+            queued=sum(cell.mailbox.queued for cell in cells)
+            + (self._remote.queued if self._remote is not None else 0),
+            in_hand=sum(cell.in_hand for cell in cells),
         )
 
     @contextmanager
@@ -243,7 +302,11 @@ class ActorSystem:
         self.when_idle = look
         look()
         try:
-            await dry.wait()
+            while not dry.is_set():
+                # What waits for a connection ends without an actor becoming idle: look now and then.
+                with trio.move_on_after(math.inf if self._remote is None else DRAIN_LOOK_SECONDS):
+                    await dry.wait()
+                look()
         except trio.Cancelled:
             for cell in list(self._cells.values()):
                 cell.mailbox.give_back()
@@ -275,17 +338,33 @@ class ActorSystem:
         del self._cells[cell.actor_id]
 
     def bury(self, actor_id: str, envelope: Envelope) -> None:
-        """See `Host`."""
+        """See `MailRoom`."""
+        self.dead_letter(actor_id, envelope, "it has ended")
+
+    def dead_letter(self, actor_id: str, envelope: Envelope, reason: str) -> None:
+        """Count an accepted message that nobody will handle, publish it, and tell its asker."""
         if self._draining:
             self.tally.returned += 1
             reason = f"system {self.name!r} is draining"
         else:
             self.tally.dead += 1
-            reason = "it has ended"
             for subscriber in self._subscribers:
                 subscriber.publish(DeadLetter(actor_id, envelope.message, reason))
         if envelope.reply_to is not None:
             envelope.reply_to.fail(NotDelivered(f"actor {actor_id!r} did not get the message: {reason}"))
+
+    def find_target(self, actor_id: str) -> Target | None:
+        """The living actor of that name, for messages from other systems. None while draining."""
+        return None if self._draining else self._cells.get(actor_id)
+
+    def near_ref(self, actor_id: str) -> ActorRef:
+        """The ref of a near actor that was named by another system, whether it lives or not."""
+        cell = self._cells.get(actor_id)
+        return cell.ref if cell is not None else ActorRef(self, NamedTarget(self, actor_id))
+
+    def far_ref(self, target: Target) -> ActorRef:
+        """The ref of an actor of another system."""
+        return ActorRef(self, target)
 
     def begin_task(self, context: Context, cell: Cell) -> None:
         """See `Host`."""
@@ -335,3 +414,17 @@ class ActorSystem:
             if found is not None:
                 yield found
             task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+
+
+def _by_wire_name(classes: Iterable[type]) -> Mapping[str, type]:
+    known: dict[str, type] = {}
+    for cls in classes:
+        name = wire_name_of(cls)
+        if name is None:
+            raise TypeError(f"{cls.__qualname__} in the vocabulary has no wire name; put @message(...) on it")
+        if known.setdefault(name, cls) is not cls:
+            raise ValueError(
+                f"{cls.__qualname__} and {known[name].__qualname__} share the wire name {name!r}; "
+                "each message needs its own"
+            )
+    return known
