@@ -320,9 +320,11 @@ class Connection:
 
     async def _read(self) -> None:
         try:
-            while await self._receive():
+            more = True
+            while more:  # the first frames may have come with the hello, and are here already
                 while (event := self._decoder.next_event()) is not None:
                     self._on_event(event)
+                more = bool(await self._receive())
             self.end("the peer closed the connection")
         except WireError as error:
             self.end(f"the peer broke the protocol: {error}")
