@@ -76,6 +76,7 @@ class Writer:
         self._answers: deque[Encoded] = deque()
         self._long: deque[_Long] = deque()
         self._something: trio.Event | None = None  # while the task sleeps
+        self._woken = False  # since it last began to collect
         self._last_words: bytes | None = None
 
     def say(self, payload: bytes) -> None:
@@ -95,6 +96,7 @@ class Writer:
 
     def wake(self) -> None:
         """There is something to write."""
+        self._woken = True
         if self._something is not None:
             self._something.set()
             self._something = None
@@ -107,11 +109,14 @@ class Writer:
     async def run(self) -> None:
         """Write until `finish` was called and obeyed. Raises what the stream raises."""
         while True:
+            self._woken = False
             buffers, parcels = self._collect()
             if buffers:
                 await self._send(buffers)
                 for parcel in parcels:
                     self._outbox.written(parcel)
+            elif self._woken:  # the end of a long message has let the one behind it go
+                continue
             elif self._last_words is not None:
                 await self._send(_framed(self._last_words))
                 return
