@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import trio
 
 from federation.events import Event, RunEnded, WorkerAnswered, WorkerJoined, WorkerLost
 from federation.joining import stay_joined
-from federation.learning import Contribution, average_contributions, check_params, model_sha256
+from federation.learning import Contribution, Params, average_contributions, check_params, model_sha256
 from federation.messages import (
     Aggregated,
     AggregateRequest,
@@ -155,33 +156,30 @@ class Aggregator(Actor):
     # --- rounds -----------------------------------------------------------------------------
 
     async def _aggregate(self, request: AggregateRequest) -> Aggregated:
-        run_id = self._id_of(request.run)
-        started, now_unix = trio.current_time(), self._now_unix()
-
-        def average_and_commit(_should_stop: Callable[[], bool]) -> Aggregated:
-            aggregated = average(request)
-            row = RoundRow(
-                number=request.round,
-                started_unix=now_unix - request.seconds,
-                ended_unix=now_unix,
-                seconds=request.seconds,
-                train_loss=aggregated.loss,
-                train_accuracy=aggregated.accuracy,
-                model_sha256=aggregated.model_sha256,
-            )
-            updates = [_update_row(one) for one in request.attendance]
-            self._store.commit_round(run_id, row, weights=aggregated.weights, updates=updates)
-            return aggregated
-
-        aggregated = await self._offload(average_and_commit)
+        run_id, started = self._id_of(request.run), trio.current_time()
+        mean = await self._offload(lambda _: average(request.updates))
+        now_unix, seconds = self._now_unix(), request.seconds + trio.current_time() - started
+        row = RoundRow(
+            number=request.round,
+            started_unix=now_unix - seconds,
+            ended_unix=now_unix,
+            seconds=seconds,
+            train_loss=mean.loss,
+            train_accuracy=mean.accuracy,
+            model_sha256=mean.model_sha256,
+        )
+        updates = [_update_row(one) for one in request.attendance]
+        await self._offload(
+            lambda _: self._store.commit_round(run_id, row, weights=mean.weights, updates=updates)
+        )
         logger.info(
             "round %d: averaged %d updates and committed in %.3f s, model %s",
             request.round,
             len(request.updates),
             trio.current_time() - started,
-            aggregated.model_sha256[:12],
+            mean.model_sha256[:12],
         )
-        return aggregated
+        return Aggregated(request.round, mean.weights, mean.model_sha256, mean.loss, mean.accuracy, seconds)
 
     def _failed_row(self, request: RecordFailedRound) -> RoundRow:
         now_unix = self._now_unix()
@@ -202,26 +200,35 @@ class Aggregator(Actor):
         await self._offload(lambda _: self._store.add_events(run_id, [row]))
 
 
-def average(request: AggregateRequest) -> Aggregated:
-    """Return the average of the updates: the same bytes in whatever order they stand.
+@dataclass(frozen=True, slots=True, eq=False)
+class Average:
+    """The average of some updates, and of what they say of themselves, weighted by samples."""
+
+    weights: Params
+    model_sha256: str
+    loss: float
+    accuracy: float
+
+
+def average(updates: Sequence[ModelUpdate]) -> Average:
+    """Return the average of updates: the same bytes in whatever order they stand.
 
     Raises:
         ParamsError: They do not fit together. The rules of a round never let such updates through.
     """
-    updates = sorted(request.updates, key=lambda one: one.worker_id)
+    ordered = sorted(updates, key=lambda one: one.worker_id)
     weights = average_contributions(
-        Contribution(one.worker_id, one.weights, one.num_samples) for one in updates
+        Contribution(one.worker_id, one.weights, one.num_samples) for one in ordered
     )
-    return Aggregated(
-        round=request.round,
+    return Average(
         weights=weights,
         model_sha256=model_sha256(weights),
-        loss=_mean_metric(updates, "loss"),
-        accuracy=_mean_metric(updates, "accuracy"),
+        loss=_mean_metric(ordered, "loss"),
+        accuracy=_mean_metric(ordered, "accuracy"),
     )
 
 
-def _mean_metric(updates: list[ModelUpdate], name: str) -> float:
+def _mean_metric(updates: Sequence[ModelUpdate], name: str) -> float:
     samples = sum(one.num_samples for one in updates)
     return sum(one.num_samples * one.metrics[name] for one in updates) / samples
 

@@ -172,16 +172,20 @@ class InWorkspace(Settings):
         """The record of all coordinated runs."""
         return self.workspace / "training.db"
 
-    @property
-    def dataset(self) -> Path:
-        """Where the region files lie."""
-        return self.workspace / "dataset"
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingRegions(InWorkspace):
+    """Whoever reads region files."""
+
+    dataset: Path | None = setting(
+        None, "Folder of the region files [default: WORKSPACE/dataset].", metavar="DIR"
+    )
 
     def region_file(self, region: str) -> Path:
-        """Return the file of a region: a name like A lies in the workspace, anything else is a path."""
+        """Return the file of a region: a name like A lies in the dataset, anything else is a path."""
         if region.endswith(".npz") or "/" in region:
             return Path(region)
-        return self.dataset / f"region_{region}.npz"
+        return (self.dataset or self.workspace / "dataset") / f"region_{region}.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,19 +287,19 @@ class AggregatorConfig(Joining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatorConfig(Joining):
+class EvaluatorConfig(Joining, ReadingRegions):
     """The Evaluator: scores the global model on a region that nobody trains on."""
 
-    region: str = setting(EVALUATION_REGION, "Region to score on: a name in the workspace, or a file.")
+    region: str = setting(EVALUATION_REGION, "Region to score on: a name in the dataset, or a file.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkersConfig(Joining):
+class WorkersConfig(Joining, ReadingRegions):
     """Workers, one for each region, in one process."""
 
     region: tuple[str, ...] = setting(
         DEFAULT_REGIONS,
-        "Region to train on: a name in the workspace, or a file. Give it once for each worker.",
+        "Region to train on: a name in the dataset, or a file. Give it once for each worker.",
     )
 
     def __post_init__(self) -> None:
@@ -312,13 +316,17 @@ class WorkersConfig(Joining):
 class StartConfig(Learning, InWorkspace, Listening):
     """The whole coordinated mode on this machine, every role its own process."""
 
-    source: str = setting("synthetic", "Data to prepare when there is none.", choices=SOURCES)
-    samples: int = setting(2_000, "Tiles of the synthetic source.", least=100, most=MANY)
+    source: str = setting(
+        "synthetic", "Which built-in data; it is prepared when it is not there.", choices=SOURCES
+    )
+    samples: int | None = setting(
+        None, "How many tiles the synthetic data has [default: what is there, or 2,000].", least=50, most=MANY
+    )
     min_workers: int = setting(3, "How many workers the first round waits for.", least=1, most=3)
     register_seconds: float = setting(
         30.0, "How long the roles may take to find each other.", least=0.1, most=A_DAY_SECONDS
     )
-    name: str = setting("", "Name of the run, after its time [default: the source].")
+    name: str = setting("", "What the name of the run says after its time [default: the source].")
     resume: str = setting("", "Go on with a run that was stopped: its name, or 'last'.", metavar="RUN")
     alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
     in_process: bool = setting(False, "Run all roles in this process, for breakpoints and tests.")
@@ -327,6 +335,13 @@ class StartConfig(Learning, InWorkspace, Listening):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_run_name(self.name, "--name")
+
+    @property
+    def dataset(self) -> Path:
+        """Where the region files of the source lie."""
+        return (
+            self.workspace / "digits" / "dataset" if self.source == "digits" else self.workspace / "dataset"
+        )
 
     @property
     def run_label(self) -> str:

@@ -150,6 +150,7 @@ class Course:
             len(closed.asked),
             aggregated.loss,
             aggregated.accuracy,
+            aggregated.seconds,
             sum(one.bytes_sent + one.bytes_received for one in attendance),
             aggregated.model_sha256,
         )

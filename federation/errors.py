@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import ClassVar
 
@@ -23,6 +24,15 @@ class ExitStatus(IntEnum):
     QUORUM_LOST = 3
     INTERRUPTED = 130  # 128 + SIGINT, as shells do
     TERMINATED = 143  # 128 + SIGTERM
+
+
+STATUS_OF_RUN: Mapping[str, ExitStatus] = {
+    "finished": ExitStatus.FINISHED,
+    "failed": ExitStatus.FAILED,
+    "quorum lost": ExitStatus.QUORUM_LOST,
+    "stopped": ExitStatus.FAILED,  # for whom it was stopped by somebody else
+}
+"""What a program tells the shell when the run that it took part in has ended so."""
 
 
 class FederationError(Exception):

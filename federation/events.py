@@ -164,6 +164,7 @@ class RoundCommitted:
         asked: How many workers were asked.
         loss: Mean training loss, by samples.
         accuracy: The same for the training accuracy.
+        seconds: From the question to the workers to the average.
         bytes: Bytes of weights sent to and received from the workers.
         model_sha256: Fingerprint of the global model.
     """
@@ -174,6 +175,7 @@ class RoundCommitted:
     asked: int
     loss: float
     accuracy: float
+    seconds: float
     bytes: int
     model_sha256: str
 

@@ -276,6 +276,7 @@ class Aggregated:
         model_sha256: Its fingerprint, 64 hexadecimal digits.
         loss: Mean training loss of the accepted updates, by samples.
         accuracy: The same for their accuracy, 0 to 1.
+        seconds: From the question to the workers to the average, as it stands in the record.
     """
 
     round: int
@@ -283,6 +284,7 @@ class Aggregated:
     model_sha256: str
     loss: float
     accuracy: float
+    seconds: float
 
 
 @message("federation.aggregate_request", eq=False)
@@ -461,9 +463,15 @@ class StopRun:
 
     Attributes:
         reason: Who wants it, or why, in words.
+        status: What the record is to say: "stopped", or "failed" when it cannot go on.
     """
 
     reason: str
+    status: str = "stopped"
+
+    def __post_init__(self) -> None:
+        if self.status not in ("stopped", "failed"):
+            raise ValueError(f"status={self.status!r}; a run is ended as 'stopped' or 'failed'")
 
 
 @message("federation.observe")

@@ -61,7 +61,7 @@ class Provider(Actor):
         self._state = RunState(config, run)
         self._informing = 0  # how many observers are being told
         self._running = trio.CancelScope()
-        self._stopped_by = ""
+        self._stopped_by = StopRun("")
 
     async def pre_start(self) -> None:
         """Begin the run."""
@@ -88,7 +88,7 @@ class Provider(Actor):
                 self._informing += 1
                 self.context.start_soon(self._keep_informed, message.observer)
             case StopRun():
-                self._stopped_by = message.reason
+                self._stopped_by = message
                 self._running.cancel()
         self._state.stir()
         return None
@@ -199,7 +199,7 @@ class Provider(Actor):
             except FederationError as error:
                 status, reason = STATUS_OF_EXIT[error.exit_status], str(error)
         if self._running.cancelled_caught:
-            status, reason = "stopped", self._stopped_by
+            status, reason = self._stopped_by.status, self._stopped_by.reason
         await self._say_farewell(status, reason)
         self.context.stop()
 

@@ -92,12 +92,13 @@ class RoundView:
         asked: Who was asked.
         answered: Whose update was accepted so far.
         started_seconds: When the workers were asked.
-        seconds: How long it took, with averaging and scoring; None until it is over.
+        seconds: From the question to the workers to the average; None until it is committed.
         train_loss: Mean training loss; None until it is committed.
         train_accuracy: The same for the training accuracy.
         loss: On the evaluation region; None until it is scored.
         accuracy: The same for the accuracy.
         bytes: Bytes of weights sent to and received from the workers.
+        ended_seconds: When it was scored, and with that over; None until then.
     """
 
     number: int
@@ -110,6 +111,12 @@ class RoundView:
     loss: float | None = None
     accuracy: float | None = None
     bytes: int = 0
+    ended_seconds: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it is committed and scored."""
+        return self.ended_seconds is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +175,7 @@ class RunView:
     @property
     def finished_rounds(self) -> tuple[RoundView, ...]:
         """The rounds that are over: committed and scored."""
-        return tuple(one for one in self.rounds if one.seconds is not None)
+        return tuple(one for one in self.rounds if one.over)
 
     @property
     def accuracy(self) -> float | None:
@@ -310,6 +317,7 @@ def _round_committed(view: RunView, event: RoundCommitted) -> RunView:
             answered=event.accepted,
             train_loss=event.loss,
             train_accuracy=event.accuracy,
+            seconds=event.seconds,
             bytes=event.bytes,
         ),
     )
@@ -324,7 +332,7 @@ def _round_evaluated(view: RunView, event: RoundEvaluated) -> RunView:
             one,
             loss=event.loss,
             accuracy=event.accuracy,
-            seconds=event.at_seconds - one.started_seconds,
+            ended_seconds=event.at_seconds,
         ),
     )
 

@@ -1,0 +1,143 @@
+"""`python -m federation ROLE`: one role of a coordinated federation, or all of them.
+
+Nothing slow is imported before it is known what to do, so that a wrong flag is answered at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from federation.config import (
+    AggregatorConfig,
+    EvaluatorConfig,
+    ProviderConfig,
+    Settings,
+    StartConfig,
+    WorkersConfig,
+)
+from federation.errors import ExitStatus, SettingsError
+from federation.flags import flags_for, variable_of
+from federation.processes import end_with_starter
+
+S = TypeVar("S", bound=Settings)
+
+# Where a value comes from that the user has chosen for this call.
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+@click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Learn together in rounds: all roles on this machine, or one of them."""
+    end_with_starter()
+
+
+@main.command()
+@flags_for(StartConfig)
+@click.pass_context
+def start(context: click.Context, /, **flags: Any) -> None:
+    """Run the whole coordinated mode on this machine, every role its own process.
+
+    With no data yet it is prepared first. Example: bin/start-provider-mode --rounds 5
+    """
+    config = settings_of(StartConfig, flags)
+    chosen = frozenset(name for name in flags if context.get_parameter_source(name) in GIVEN)
+    from federation.start import start_run
+
+    sys.exit(start_run(config, chosen))
+
+
+@main.command()
+@flags_for(ProviderConfig)
+def provider(**flags: Any) -> None:
+    """Run the Provider: it asks the workers to train, and decides whose update counts.
+
+    It says where it is in a file, which the other roles read. Example: bin/provider --min-workers 3
+    """
+    config = settings_of(ProviderConfig, flags)
+    from federation.programs import provider_program
+
+    sys.exit(provider_program(config))
+
+
+@main.command()
+@flags_for(AggregatorConfig)
+def aggregator(**flags: Any) -> None:
+    """Run the Aggregator: it averages the accepted updates, and keeps the record of the run.
+
+    Example: bin/aggregator --provider 192.0.2.7:7000
+    """
+    config = settings_of(AggregatorConfig, flags)
+    from federation.programs import member_program
+    from federation.roles import run_aggregator
+
+    sys.exit(member_program("aggregator", config, lambda: run_aggregator(config)))
+
+
+@main.command()
+@flags_for(EvaluatorConfig)
+def evaluator(**flags: Any) -> None:
+    """Run the Evaluator: it scores each global model on a region that nobody trains on.
+
+    Example: bin/evaluator --region D
+    """
+    config = settings_of(EvaluatorConfig, flags)
+    from federation.programs import member_program
+    from federation.roles import run_evaluator
+
+    sys.exit(member_program("evaluator", config, lambda: run_evaluator(config)))
+
+
+@main.command()
+@flags_for(WorkersConfig)
+def workers(**flags: Any) -> None:
+    """Run one or more workers; each trains on its own region, whose samples never leave it.
+
+    Example: bin/workers --region A --region B --region C
+    """
+    config = settings_of(WorkersConfig, flags)
+    from federation.programs import member_program
+    from federation.roles import run_workers
+
+    sys.exit(member_program("workers", config, lambda: run_workers(config)))
+
+
+@main.command()
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path("workspace"),
+    envvar=variable_of("workspace"),
+    metavar="DIR",
+    help="Folder whose processes are meant.",
+)
+def cleanup(workspace: Path) -> None:
+    """End what our launchers started for a workspace and left running, and only that.
+
+    Removes what says where those processes are. Never a database, never a run. Example: bin/cleanup
+    """
+    import trio
+
+    from federation.cleanup import clean_up
+
+    for line in trio.run(clean_up, workspace) or [f"nothing of ours runs for {workspace}"]:
+        click.echo(line)
+
+
+def settings_of(kind: type[S], flags: dict[str, Any]) -> S:
+    """Return the settings that flags make. What is wrong with them is said as click says it."""
+    try:
+        return kind(**flags)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m federation")
+    except KeyboardInterrupt:  # before there is anything to end
+        sys.exit(ExitStatus.INTERRUPTED)

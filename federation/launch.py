@@ -1,0 +1,281 @@
+"""The whole coordinated mode on one machine: every role its own process, watched, shown, and ended.
+
+The launcher has no part in the run. It starts the roles, observes the Provider as anybody can, and ends
+what it has started, whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import trio
+
+from federation.aggregator import Aggregator
+from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, ProviderConfig, StartConfig
+from federation.errors import STATUS_OF_RUN, ExitStatus
+from federation.evaluator import Evaluator
+from federation.events import Event
+from federation.learning import Region
+from federation.messages import StopRun
+from federation.observer import Observer
+from federation.processes import RoleProcess, python_command
+from federation.provider import Provider
+from federation.roles import VOCABULARY, now_unix, open_record
+from federation.stopping import Stop
+from federation.terminal import REFRESH_SECONDS, Screen
+from federation.view import ProcessChanged, RunView, reduce
+from federation.worker import Worker
+from federation.workspace import RunFolder, wait_for_address
+from trioactor import ActorRef, ActorSystem
+
+logger = logging.getLogger(__name__)
+
+SERVICES = ("provider", "aggregator", "evaluator")
+
+# How long the roles may take to end by themselves when their run has.
+LAST_SECONDS = 2.0
+
+# The same when they were asked to end: with what comes after it, Ctrl-C takes less than 2 s.
+STOP_SECONDS = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run went.
+
+    Attributes:
+        view: The run at its end.
+        status: What the shell is told.
+        reason: Why it did not finish, in words; empty when it did.
+    """
+
+    view: RunView
+    status: ExitStatus
+    reason: str
+
+
+class RunWatch:
+    """Keeps the view of a run, shows it, and knows when it is over.
+
+    Args:
+        screen: Where it is shown.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        self.view = RunView()
+        self.over = trio.Event()
+        self.failure: tuple[str, ExitStatus] | None = None
+        self._screen = screen
+        self._offset: float | None = None
+
+    def see(self, event: Event) -> None:
+        """Take in an event of the Provider, in whose clock it is told."""
+        if self._offset is None:
+            self._offset = trio.current_time() - event.at_seconds
+        self._take(replace(event, at_seconds=event.at_seconds + self._offset))
+
+    def process_changed(self, role: str, state: str, reason: str = "") -> None:
+        """Take in what became of a process of ours."""
+        self._take(ProcessChanged(at_seconds=trio.current_time(), role=role, state=state, reason=reason))
+
+    def fail(self, reason: str, status: ExitStatus = ExitStatus.FAILED) -> None:
+        """The run cannot go on, as the launcher sees it."""
+        if self.failure is None and not self.view.ended:
+            self.failure = (reason, status)
+        self.over.set()
+
+    async def tick(self) -> None:
+        """Have the screen show how time passes. Never returns."""
+        while True:
+            self._screen.tick(trio.current_time())
+            await trio.sleep(REFRESH_SECONDS)
+
+    def outcome(self, stop: Stop) -> Outcome:
+        """Return how the run went."""
+        if stop.wanted.is_set() and self.view.status != "finished":
+            return Outcome(self.view, stop.status, stop.reason)
+        if self.failure is not None:
+            return Outcome(self.view, self.failure[1], self.failure[0])
+        if not self.view.ended:
+            return Outcome(self.view, ExitStatus.FAILED, "the Provider ended without a word")
+        return Outcome(self.view, STATUS_OF_RUN[self.view.status], self.view.reason)
+
+    def _take(self, event: Event | ProcessChanged) -> None:
+        self.view = reduce(self.view, event)
+        self._screen.show(self.view)
+        if self.view.ended:
+            self.over.set()
+
+
+# --- every role its own process -------------------------------------------------------------
+
+
+async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Screen, stop: Stop) -> Outcome:
+    """Run the coordinated mode with a process for each role, until it is over and all have ended."""
+    watch = RunWatch(screen)
+    with screen:
+        async with role_processes(config, folder) as processes, trio.open_nursery() as nursery:
+            for role in processes:
+                watch.process_changed(role, "starting")
+            nursery.start_soon(watch.tick)
+            for process in processes.values():
+                nursery.start_soon(_watch_process, process, watch, processes, config)
+            nursery.start_soon(_observe, folder, watch, stop, processes["provider"], config)
+            await watch.over.wait()
+            await _let_them_end(processes, stop)
+            nursery.cancel_scope.cancel()
+        screen.tick(trio.current_time())
+    return watch.outcome(stop)
+
+
+def role_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[str]]:
+    """Return the command of each role by its name, the Provider first."""
+    place = ["--workspace", str(config.workspace), "--provider-file", str(folder.address)]
+    join = [*place, "--connect-seconds", str(config.register_seconds)]
+    regions = {
+        name: str(config.dataset / f"region_{name}.npz") for name in (*DEFAULT_REGIONS, EVALUATION_REGION)
+    }
+    provider = provider_config(config, folder).as_flags()
+    commands = {
+        "provider": python_command("federation", "provider", *provider),
+        "aggregator": python_command("federation", "aggregator", *join),
+        "evaluator": python_command("federation", "evaluator", *join, "--region", regions[EVALUATION_REGION]),
+    }
+    for name in DEFAULT_REGIONS:
+        commands[name] = python_command("federation", "workers", *join, "--region", regions[name])
+    return commands
+
+
+def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
+    """Return the Provider's part of the settings."""
+    return ProviderConfig(
+        rounds=config.rounds,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        mu=config.mu,
+        seed=config.seed,
+        workspace=config.workspace,
+        listen=config.listen,
+        run=folder.run,
+        min_workers=config.min_workers,
+        register_seconds=config.register_seconds,
+        alone=config.alone,
+        provider_file=folder.address,
+    )
+
+
+def environment_of_roles() -> dict[str, str]:
+    """Return the environment of the roles: ours, without our own settings, and one BLAS thread each."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads}
+
+
+@asynccontextmanager
+async def role_processes(config: StartConfig, folder: RunFolder) -> AsyncIterator[dict[str, RoleProcess]]:
+    """Start a process for each role; when the block ends, so have they."""
+    processes: dict[str, RoleProcess] = {}
+    environment = environment_of_roles()
+    try:
+        for role, command in role_commands(config, folder).items():
+            processes[role] = RoleProcess(role, command, folder.log(role), environment)
+        yield processes
+    finally:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for process in processes.values():
+                    nursery.start_soon(process.end)
+
+
+async def _watch_process(
+    process: RoleProcess, watch: RunWatch, processes: dict[str, RoleProcess], config: StartConfig
+) -> None:
+    status = await process.wait()
+    if watch.over.is_set():
+        watch.process_changed(process.role, "ended")
+        return
+    words = process.last_words()
+    name = process.role if process.role in SERVICES else f"worker {process.role}"
+    watch.process_changed(process.role, "ended", words)
+    exit_status = ExitStatus.USAGE if status == ExitStatus.USAGE else ExitStatus.FAILED
+    workers = [one for role, one in processes.items() if role not in SERVICES and one.status is None]
+    if process.role in SERVICES:
+        if process.role == "provider":  # its last event may be on its way
+            with trio.move_on_after(STOP_SECONDS):
+                await watch.over.wait()
+        watch.fail(f"the {name} has ended: {words}", exit_status)
+    elif watch.view.status == "waiting" and len(workers) < config.min_workers:
+        watch.fail(f"{name} has ended before the run began: {words}", exit_status)
+
+
+async def _observe(
+    folder: RunFolder, watch: RunWatch, stop: Stop, provider_process: RoleProcess, config: StartConfig
+) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_on_request, watch, stop, provider_process)
+        address = await wait_for_address(folder.address, config.register_seconds)
+        async with ActorSystem("launcher", vocabulary=VOCABULARY) as system:
+            provider = system.ref(*address, "provider")
+            await system.actor_of(partial(Observer, provider, watch.see), "observer")
+            await watch.over.wait()
+            if watch.failure is not None:
+                with trio.move_on_after(STOP_SECONDS):
+                    await provider.tell(StopRun(watch.failure[0], status="failed"))
+            await trio.sleep_forever()
+
+
+async def _end_on_request(watch: RunWatch, stop: Stop, provider: RoleProcess) -> None:
+    await stop.wanted.wait()
+    provider.signal(signal.SIGTERM)  # it ends the run in good order, and says so to everyone
+    with trio.move_on_after(STOP_SECONDS):
+        await watch.over.wait()
+    watch.over.set()
+
+
+async def _let_them_end(processes: dict[str, RoleProcess], stop: Stop) -> None:
+    """Give the roles time to end by themselves, less of it when somebody waits at a prompt."""
+    async with trio.open_nursery() as nursery:
+        for process in processes.values():
+            nursery.start_soon(process.wait)
+        nursery.cancel_scope.deadline = trio.current_time() + LAST_SECONDS
+        if stop.wanted.is_set():
+            nursery.cancel_scope.deadline = trio.current_time() + STOP_SECONDS / 2
+
+
+# --- all roles in this process --------------------------------------------------------------
+
+
+async def run_in_process(
+    config: StartConfig, folder: RunFolder, regions: dict[str, Region], screen: Screen, stop: Stop
+) -> Outcome:
+    """Run the coordinated mode in one system: no network, no processes, breakpoints everywhere."""
+    watch = RunWatch(screen)
+    with screen, open_record(config.database) as store:
+        async with ActorSystem("federation") as system, trio.open_nursery() as nursery:
+            provider = await system.actor_of(
+                partial(Provider, provider_config(config, folder), folder.run), "provider"
+            )
+            await system.actor_of(partial(Observer, provider, watch.see), "observer")
+            await system.actor_of(partial(Aggregator, store, provider, now_unix=now_unix), "aggregator")
+            evaluator = partial(Evaluator, regions[EVALUATION_REGION], store, provider)
+            await system.actor_of(evaluator, "evaluator")
+            for name in DEFAULT_REGIONS:
+                await system.actor_of(partial(Worker, name, regions[name], provider), f"worker-{name}")
+            nursery.start_soon(watch.tick)
+            nursery.start_soon(_pass_on, stop, provider)
+            await watch.over.wait()
+            nursery.cancel_scope.cancel()
+        screen.tick(trio.current_time())
+    return watch.outcome(stop)
+
+
+async def _pass_on(stop: Stop, provider: ActorRef) -> None:
+    await stop.wanted.wait()
+    await provider.tell(StopRun(stop.reason))

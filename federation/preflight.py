@@ -1,0 +1,106 @@
+"""Everything that can be known to be wrong before anything is started. Blocking."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+
+from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
+from federation.errors import FederationError, SettingsError
+from federation.learning import Region
+from federation.processes import python_command
+from federation.roles import open_record, read_region
+from trioactor import ActorSystem
+
+REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)
+
+
+class PreparationFailed(FederationError):
+    """The data could not be made. Why, it has said itself.
+
+    Attributes:
+        status: What the preparation told the shell.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the data could not be prepared (status {status})")
+        self.status = status
+
+
+def check_record(config: StartConfig) -> None:
+    """See that the record can be written.
+
+    Raises:
+        SettingsError: It cannot: the workspace is not writable, or the file is not ours.
+    """
+    open_record(config.database).close()
+
+
+def check_address(config: StartConfig) -> None:
+    """See that the Provider can listen where it is to.
+
+    Raises:
+        CannotListen: It cannot; the text says who does.
+    """
+
+    async def listen() -> None:
+        async with ActorSystem("preflight") as system:
+            await system.listen(*config.listen_address)
+
+    if config.listen_address.port:
+        trio.run(listen)
+
+
+def ready_regions(config: StartConfig) -> dict[str, Region]:
+    """Return the regions of the source by name, checked; prepare them when there are none.
+
+    Raises:
+        SettingsError: A region is missing or cannot be learnt from; the text names the file and the fix.
+        PreparationFailed: They could not be made.
+    """
+    files = {name: config.dataset / f"region_{name}.npz" for name in REGIONS}
+    if not any(path.exists() for path in files.values()):
+        _prepare(config)
+    regions = _read(files)
+    if config.samples is not None and config.source == "synthetic":
+        there = sum(region.sample_count for region in regions.values())
+        if there != config.samples:
+            say(f"The data has {there:,} samples; preparing {config.samples:,} ...")
+            _prepare(config)
+            regions = _read(files)
+    return regions
+
+
+def say(text: str) -> None:
+    """Tell the user what is going on."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _prepare(config: StartConfig) -> None:
+    # By a process: the preparation stands beside the federation, not below it.
+    command = python_command("prep", "prepare", "--source", config.source)
+    command += ["--workspace", str(config.workspace)]
+    if config.samples is not None:
+        command += ["--samples", str(config.samples)]
+    # What it has to say is progress here; stdout is for the result of the run.
+    done = subprocess.run(command, stdout=sys.stderr, check=False)
+    if done.returncode != 0:
+        raise PreparationFailed(done.returncode)
+
+
+def _read(files: Mapping[str, Path]) -> dict[str, Region]:
+    regions = {name: read_region(path) for name, path in files.items()}
+    first = regions[REGIONS[0]]
+    for name, region in regions.items():
+        if (region.feature_count, region.class_count) != (first.feature_count, first.class_count):
+            raise SettingsError(
+                f"{files[name]}: {region.feature_count} features and {region.class_count} classes, while "
+                f"region {REGIONS[0]} has {first.feature_count} and {first.class_count}; prepare all regions "
+                "together with bin/prepare"
+            )
+    return regions

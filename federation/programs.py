@@ -1,0 +1,160 @@
+"""From a task to a program: signals, the list of running processes, errors in one line, exit statuses."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import trio
+
+from federation.config import Joining, ProviderConfig
+from federation.errors import STATUS_OF_RUN, ExitStatus, FederationError
+from federation.events import Event
+from federation.learning import LearningError, one_blas_thread
+from federation.messages import RunOver
+from federation.processes import ERROR_PREFIX
+from federation.roles import run_provider
+from federation.stopping import Stop
+from federation.terminal import PlainScreen, summary
+from federation.view import RunView, reduce
+from federation.workspace import make_writable, registered
+from persistence import DatabaseError
+from trioactor import CannotListen
+
+# How long a program that was asked to end may take over it before it is cut short.
+PATIENCE_SECONDS = 1.2
+
+
+def run_program(
+    role: str, workspace: Path, work: Callable[[Stop], Awaitable[ExitStatus]], *, patient: bool = False
+) -> ExitStatus:
+    """Run a role to its end and return what the shell is told. Errors are said in one line on stderr.
+
+    Args:
+        role: What it is, for whoever looks for running processes.
+        workspace: Where it is entered as running.
+        work: What to do; handed the wish to end, should there be one.
+        patient: Whether the work ends by itself when asked to, and is only cut short when it does not.
+    """
+
+    async def main() -> ExitStatus:
+        make_writable(workspace)
+        with registered(workspace, role):
+            return await _obeying(work, PATIENCE_SECONDS if patient else 0.0)
+
+    try:
+        return trio.run(main)
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    except BaseException as error:
+        return explain(error)
+
+
+async def _obeying(work: Callable[[Stop], Awaitable[ExitStatus]], patience_seconds: float) -> ExitStatus:
+    stop = Stop()
+
+    async def cut_short(scope: trio.CancelScope) -> None:
+        await stop.wanted.wait()
+        with trio.move_on_after(patience_seconds):
+            await stop.urgent.wait()
+        scope.cancel()
+
+    status = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(stop.listen)
+        nursery.start_soon(cut_short, nursery.cancel_scope)
+        status = await work(stop)
+        nursery.cancel_scope.cancel()
+    return stop.status if status is None else status
+
+
+def explain(error: BaseException) -> ExitStatus:
+    """Say on stderr why the program ends, and return its exit status.
+
+    What a user can mend is one line. Anything else is a fault of ours, and comes with its traceback.
+    """
+    leaves = list(leaves_of(error))
+    for leaf in leaves:
+        status = _status_of(leaf)
+        if status is not None:
+            say_error(str(leaf))
+            return status
+    traceback.print_exception(error, file=sys.stderr)
+    say_error(f"this should not have happened: {type(leaves[0]).__name__}: {leaves[0]}; please report it")
+    return ExitStatus.FAILED
+
+
+def say_error(text: str) -> None:
+    """Say what went wrong, as the last line on stderr."""
+    sys.stderr.write(f"{ERROR_PREFIX}{text}\n")
+    sys.stderr.flush()
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Return the exceptions in a group, and in the groups within it, in their order."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves_of(inner)
+    else:
+        yield error
+
+
+def _status_of(error: BaseException) -> ExitStatus | None:
+    match error:
+        case FederationError():
+            return error.exit_status
+        case CannotListen():
+            return ExitStatus.USAGE
+        case DatabaseError() | LearningError():
+            return ExitStatus.FAILED
+    return None
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Have the roles' log written to stderr, a line each."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+
+
+# --- one role -------------------------------------------------------------------------------
+
+
+def provider_program(config: ProviderConfig) -> ExitStatus:
+    """Run the Provider; tell on stderr how the run goes, and on stdout what it has brought."""
+    log_to_stderr(logging.WARNING)
+    view = RunView()
+    screen = PlainScreen(sys.stderr)
+
+    def see(event: Event) -> None:
+        nonlocal view
+        view = reduce(view, event)
+        screen.show(view)
+
+    async def work(stop: Stop) -> ExitStatus:
+        ended = await run_provider(config, stop=stop, on_event=see)
+        if stop.wanted.is_set() and ended.status == "stopped":
+            return stop.status
+        if ended.status == "finished":
+            sys.stdout.write(summary(view, {}) + "\n")
+        else:
+            say_error(ended.reason)
+        return STATUS_OF_RUN[ended.status]
+
+    return run_program("provider", config.workspace, work, patient=True)
+
+
+def member_program(role: str, config: Joining, run: Callable[[], Awaitable[RunOver]]) -> ExitStatus:
+    """Run a role that works for the Provider, until the run is over."""
+    log_to_stderr()
+
+    async def work(_stop: Stop) -> ExitStatus:
+        over = await run()
+        logging.getLogger("federation").info("the run has ended: %s %s", over.status, over.reason)
+        return STATUS_OF_RUN[over.status]
+
+    with one_blas_thread():
+        return run_program(role, config.workspace, work)

@@ -1,0 +1,106 @@
+"""What a run leaves in its folder: the settings it began with, the model, the metrics, the picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from federation.errors import SettingsError
+from federation.learning import save_params, writing_whole
+from federation.workspace import RunFolder
+from persistence import RoundPersistence
+from persistence.history import RoundHistory, RunHistory, load_run
+
+METRICS = (
+    "round",
+    "workers",
+    "asked",
+    "training_loss",
+    "training_accuracy",
+    "loss",
+    "accuracy",
+    "seconds",
+    "bytes_in",
+    "bytes_out",
+    "model_sha256",
+)
+
+
+def write_settings(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a run as resolved; `--config` reads them back."""
+    import tomli_w
+
+    with writing_whole(folder.settings) as file:
+        file.write(b"# The settings of this run, as resolved. The same run again: --config this-file\n")
+        tomli_w.dump(dict(settings), file)
+
+
+def read_settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings that a run began with.
+
+    Raises:
+        SettingsError: There are none, or they are no TOML.
+    """
+    try:
+        return tomllib.loads(folder.settings.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"--resume {folder.run}: its settings cannot be read ({error}); start a new run"
+        ) from error
+
+
+def write_results(folder: RunFolder, database: Path, *, picture: bool) -> RunHistory:
+    """Write what the record knows of a run into its folder. Blocking.
+
+    Args:
+        folder: Of the run, which has at least one committed round.
+        database: The record.
+        picture: Whether to draw it, too; the first picture of a process takes a second.
+
+    Raises:
+        DatabaseError: The record cannot be read.
+        OSError: A file cannot be written.
+    """
+    history = load_run(database, folder.run)
+    with writing_whole(folder.metrics) as file:
+        file.write(metrics_csv(history).encode())
+    if history.committed:
+        with RoundPersistence(database, read_only=True) as record:
+            weights = record.load_weights(history.run.id, history.committed[-1].number)
+        save_params(folder.model, weights)
+    if picture:
+        from persistence.plot import plot  # matplotlib takes its time to import
+
+        plot(history, folder.plot)
+    return history
+
+
+def metrics_csv(history: RunHistory) -> str:
+    """Return the committed rounds of a run as CSV, with a line of heads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(METRICS)
+    for one in history.committed:
+        writer.writerow(_metrics_of(one))
+    return text.getvalue()
+
+
+def _metrics_of(one: RoundHistory) -> list[Any]:
+    row = one.row
+    return [
+        one.number,
+        " ".join(one.accepted),
+        len(one.asked),
+        row.train_loss,
+        row.train_accuracy,
+        one.loss,
+        one.accuracy,
+        f"{row.seconds:.6f}",
+        one.bytes_in,
+        one.bytes_out,
+        row.model_sha256,
+    ]

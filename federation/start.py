@@ -1,0 +1,152 @@
+"""`start`: from one command to a finished run, a summary and a folder of results."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+
+from federation.config import StartConfig, flag_of
+from federation.errors import ExitStatus, SettingsError
+from federation.launch import Outcome, run_in_process, run_in_processes
+from federation.learning import Region
+from federation.preflight import PreparationFailed, check_address, check_record, ready_regions, say
+from federation.programs import explain, run_program, say_error
+from federation.results import read_settings, write_results, write_settings
+from federation.roles import now_unix
+from federation.stopping import Stop
+from federation.terminal import LiveScreen, PlainScreen, Screen, summary
+from federation.workspace import RunFolder, new_run_folder
+from persistence import DatabaseError, RoundPersistence
+
+# What may be given anew to a run that goes on. Anything else would make it another run.
+FREE_WHEN_RESUMED = frozenset({"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone"})
+
+LAUNCHER = "bin/start-provider-mode"
+
+
+def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
+    """Check everything, run, leave the results, and tell how it went.
+
+    Args:
+        config: The settings.
+        chosen: Which of them the user has given; the others are defaults.
+    """
+    try:
+        check_record(config)
+        config, folder = _resumed(config, chosen) if config.resume else (config, None)
+        check_address(config)
+        regions = ready_regions(config)
+        if folder is None:
+            folder = new_run_folder(config.workspace, config.run_label, datetime.now())
+            write_settings(folder, config.as_table())
+    except KeyboardInterrupt:
+        say("Stopped; nothing was started.")
+        return ExitStatus.INTERRUPTED
+    except PreparationFailed as failure:  # it has said why
+        return ExitStatus(failure.status) if failure.status in set(ExitStatus) else ExitStatus.FAILED
+    except BaseException as error:
+        return explain(error)
+    return _run(config, folder, regions)
+
+
+def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> ExitStatus:
+    screen = screen_for(config)
+    outcome: Outcome | None = None
+
+    async def work(stop: Stop) -> ExitStatus:
+        nonlocal outcome
+        if config.in_process:
+            outcome = await run_in_process(config, folder, regions, screen, stop)
+        else:
+            outcome = await run_in_processes(config, folder, screen, stop)
+        return outcome.status
+
+    status = run_program("launcher", config.workspace, work, patient=True)
+    if outcome is None:  # cut short, or an error that has been said
+        return status
+    try:
+        committed = _settle_record(config, folder, outcome)
+        if committed:
+            write_results(folder, config.database, picture=outcome.status is ExitStatus.FINISHED)
+    except (DatabaseError, OSError) as error:
+        _tell(config, folder, outcome, 0)
+        return explain(error)
+    _tell(config, folder, outcome, committed)
+    return outcome.status
+
+
+def screen_for(config: StartConfig) -> Screen:
+    """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
+    if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainScreen(sys.stderr)
+    from rich.console import Console
+
+    return LiveScreen(Console(stderr=True, highlight=False))
+
+
+# --- going on -------------------------------------------------------------------------------
+
+
+def _resumed(config: StartConfig, chosen: frozenset[str]) -> tuple[StartConfig, RunFolder]:
+    """Return the settings and the folder of a run that goes on."""
+    with RoundPersistence(config.database) as record:
+        names = [run.name for run in record.runs()]
+    name = names[-1] if config.resume == "last" and names else config.resume
+    folder = RunFolder(config.workspace / "runs" / name)
+    if name not in names or not folder.path.is_dir():
+        latest = f"the latest is {names[-1]}" if names else "there is none yet"
+        raise SettingsError(f"--resume {name}: no run of that name in {config.workspace}; {latest}")
+    for given in sorted(chosen - FREE_WHEN_RESUMED):
+        raise SettingsError(
+            f"{flag_of(given)}: a run goes on with the settings it began with; leave it out, or start anew"
+        )
+    began_with = {**read_settings(folder), **{one: getattr(config, one) for one in FREE_WHEN_RESUMED}}
+    if "rounds" not in chosen:
+        began_with["rounds"] = read_settings(folder)["rounds"]
+    return StartConfig(**began_with), folder
+
+
+# --- the end --------------------------------------------------------------------------------
+
+
+def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> int:
+    """Write down how the run ended, should the one who keeps the record have been killed.
+
+    Returns:
+        How many rounds are committed.
+    """
+    with RoundPersistence(config.database) as record:
+        run = record.find_run(folder.run)
+        if run is None:  # it ended before it began
+            return 0
+        if run.status == "running":
+            status = "stopped" if _was_stopped(outcome) else "failed"
+            record.end_run(run.id, status=status, reason=outcome.reason, ended_unix=now_unix())
+        return record.last_committed_round(run.id)
+
+
+def _was_stopped(outcome: Outcome) -> bool:
+    return outcome.status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+
+
+def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: int) -> None:
+    elsewhere = "" if config.workspace == StartConfig().workspace else f" --workspace {config.workspace}"
+    if outcome.status is ExitStatus.FINISHED:
+        places = {
+            "record": str(config.database),
+            "run folder": f"{folder.path}/",
+            "picture": str(folder.plot),
+            "look again": f"bin/report{elsewhere} {folder.run}",
+        }
+        sys.stdout.write(summary(outcome.view, places) + "\n")
+        return
+    if _was_stopped(outcome):
+        say(f"Stopped by {outcome.reason}.")
+    else:
+        say_error(outcome.reason)
+    if committed:
+        say(f"Kept: {committed} of {config.rounds} rounds of run {folder.run}, in {config.database}.")
+    if outcome.view.started_seconds is not None and outcome.status is not ExitStatus.FAILED:
+        say(f"Go on with: {LAUNCHER}{elsewhere} --resume {folder.run}")
+    say(f"Logs of all roles: {folder.path}/logs/")
