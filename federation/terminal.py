@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from federation.view import RoundView, RunView, WorkerView
+from federation.view import Notice, RoundView, RunView, WorkerView
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,6 +23,8 @@ REFRESH_SECONDS = 0.25
 
 NOTICES_SHOWN = 3
 LEAST_ROUNDS_SHOWN = 3
+FINAL_ROUNDS_SHOWN = 40  # that stay on the screen; `bin/report` has them all
+MOST_BAR_CELLS = 60
 BAR_CELLS = 20
 
 GOOD = frozenset({"answered", "ready"})
@@ -160,45 +162,56 @@ class Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it within the height that there is."""
-        view = self.view
-        yield self._title(options.max_width)
+        view, width = self.view, options.max_width
+        yield self._title()
+        yield self._progress(width)
         people = self._people()
         yield people
-        notices = view.notices[-NOTICES_SHOWN:]
-        # The title, the two heads with their rules, the notices, and the line of the cursor.
-        left = console.size.height - people.row_count - len(notices) - 6
-        shown = len(view.rounds) if self.final else max(LEAST_ROUNDS_SHOWN, left)
+        notices = [self._notice(notice) for notice in view.notices[-NOTICES_SHOWN:]]
+        # Title, progress, the two heads, the empty line between them, and the line of the cursor.
+        taken = 6 + people.row_count + sum(math.ceil(notice.cell_len / width) for notice in notices)
+        shown = FINAL_ROUNDS_SHOWN if self.final else max(LEAST_ROUNDS_SHOWN, console.size.height - taken)
         if view.rounds:
+            yield ""
             yield _rounds(view.rounds[-shown:])
-        for notice in notices:
-            yield _styled(f"{_clock(notice.at_seconds)}  {notice.text}", "yellow")
+        yield from notices
 
-    def _title(self, width: int) -> Text:
+    def _title(self) -> Text:
         view = self.view
-        title = _styled(f"run {view.run}" if view.run else "starting", "bold")
+        title = _styled(f"run {view.run}" if view.run else "starting the roles", "bold")
         if view.source:
             title.append(f"  {data_in_words(view)}")
-        done = len(view.finished_rounds)
-        if view.rounds_planned:
-            number_now = min(view.rounds[-1].number if view.rounds else 0, view.rounds_planned)
-            title.append(f"  round {number_now} of {view.rounds_planned}  ")
-            title.append(
-                bar(done / view.rounds_planned, max(5, min(BAR_CELLS, width - title.cell_len - 8))), "cyan"
-            )
-        if view.started_seconds is not None:
-            until = self.now_seconds if view.ended_seconds is None else view.ended_seconds
-            title.append(f"  {_clock(until - view.started_seconds)}")
         return title
+
+    def _progress(self, width: int) -> Text:
+        view = self.view
+        if not view.rounds_planned or view.started_seconds is None:
+            return _styled("waiting for all roles to be there", "dim")
+        until = self.now_seconds if view.ended_seconds is None else view.ended_seconds
+        done = len(view.finished_rounds) / max(1, view.rounds_planned - view.first_round + 1)
+        begun = view.rounds[-1].number if view.rounds else view.first_round - 1
+        text = _styled(f"round {begun} of {view.rounds_planned} ", "")
+        clock = f" {_clock(until - view.started_seconds)}"
+        cells = min(MOST_BAR_CELLS, width - text.cell_len - len(clock))
+        return text.append(bar(done, max(cells, 1)), "cyan").append(clock)
+
+    def _notice(self, notice: Notice) -> Text:
+        since = notice.at_seconds - (self.view.started_seconds or notice.at_seconds)
+        return _wrapped(f"{_clock(since)}  {notice.text}", "yellow")
 
     def _people(self) -> Table:
         table = _table("role", "state", "for", ">samples", ">training loss", ">accuracy", ">sent")
         for role in ("provider", "aggregator", "evaluator"):
             there = self.view.roles.get(role)
             if there is not None:
-                table.add_row(role, _state(there.state), self._age(there.since_seconds))
+                table.add_row(role, self._service(role, there.state), self._age(there.since_seconds))
         for name, worker in self.view.workers.items():
             table.add_row(f"worker {name}", *self._worker(worker))
         return table
+
+    def _service(self, role: str, state: str) -> Text:
+        busy = role == "provider" and state == "ready"
+        return _styled(self.view.status, "green") if busy else _state(state)
 
     def _worker(self, worker: WorkerView) -> list[str | Text]:
         return [
@@ -254,6 +267,12 @@ def _styled(text: str, style: str) -> Text:
     from rich.text import Text
 
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _wrapped(text: str, style: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style, overflow="fold")
 
 
 # --- in words -------------------------------------------------------------------------------

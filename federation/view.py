@@ -53,7 +53,7 @@ class RoleView:
     """Provider, Aggregator or Evaluator.
 
     Attributes:
-        state: "starting", "ready", "averaging", "scoring", "waiting", "lost", "ended".
+        state: "starting", "ready", "scoring", "lost", "ended".
         since_seconds: Since when.
     """
 
@@ -146,6 +146,7 @@ class RunView:
         status: "waiting", "running", "alone" (for comparison), or as in `RunEnded`.
         reason: Why it ended so.
         model_sha256: Fingerprint of the last committed model.
+        first_round: The round that it began with; above 1 when it goes on after a stop.
         started_seconds: When the run began.
         ended_seconds: When it ended.
     """
@@ -164,6 +165,7 @@ class RunView:
     status: str = "waiting"
     reason: str = ""
     model_sha256: str = ""
+    first_round: int = 1
     started_seconds: float | None = None
     ended_seconds: float | None = None
 
@@ -232,13 +234,15 @@ def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
 
 
 def _process_changed(view: RunView, event: ProcessChanged) -> RunView:
-    if event.role in ("provider", "aggregator", "evaluator"):
+    service = event.role in ("provider", "aggregator", "evaluator")
+    if service:
         view = _with_role(view, event.role, event.state, event.at_seconds)
     else:
         view = _with_worker(view, event.role, event.at_seconds, event.state)
     if not event.reason:
         return view
-    return _with_notice(view, event.at_seconds, f"{event.role} {event.state}: {event.reason}")
+    who = f"the {event.role}" if service else f"worker {event.role}"
+    return _with_notice(view, event.at_seconds, f"the process of {who} has ended: {event.reason}")
 
 
 def _worker_joined(view: RunView, event: WorkerJoined) -> RunView:
@@ -251,13 +255,15 @@ def _worker_joined(view: RunView, event: WorkerJoined) -> RunView:
 
 def _worker_lost(view: RunView, event: WorkerLost) -> RunView:
     before = view.workers.get(event.worker_id)
-    if before is None or before.state != "ended":  # its process has ended: more than that is not to be told
+    ended = before is not None and before.state == "ended"
+    if not ended:  # that its process has ended says more
         view = _with_worker(view, event.worker_id, event.at_seconds, "lost")
     if view.status != "running":
         return view
     others = [name for name, worker in view.workers.items() if worker.state not in ("lost", "ended")]
     goes_on = f"the run goes on with {', '.join(sorted(others))}" if others else "no worker is left"
-    return _with_notice(view, event.at_seconds, f"worker {event.worker_id} lost ({event.reason}); {goes_on}")
+    reason = "" if ended else f" ({event.reason})"
+    return _with_notice(view, event.at_seconds, f"worker {event.worker_id} is lost{reason}; {goes_on}")
 
 
 # --- the rounds -----------------------------------------------------------------------------
@@ -269,6 +275,7 @@ def _run_begun(view: RunView, event: RunBegun) -> RunView:
         status="running",
         source=event.source,
         synthetic=event.synthetic,
+        first_round=event.from_round,
         started_seconds=event.at_seconds,
     )
     if event.from_round == 1:
@@ -288,10 +295,7 @@ def _worker_answered(view: RunView, event: WorkerAnswered) -> RunView:
     if event.verdict != "accepted":
         if event.verdict in ("refused", "failed", "late"):
             view = _with_worker(view, event.worker_id, event.at_seconds, event.verdict)
-        text = f"round {event.round}: update of worker {event.worker_id} {event.verdict}: {event.reason}"
-        if event.verdict == "failed":
-            text = f"round {event.round}: worker {event.worker_id} could not train: {event.reason}"
-        return _with_notice(view, event.at_seconds, text)
+        return _with_notice(view, event.at_seconds, _unaccepted_in_words(event))
     before = view.workers.get(event.worker_id)
     view = _with_worker(
         view,
@@ -303,6 +307,13 @@ def _worker_answered(view: RunView, event: WorkerAnswered) -> RunView:
         bytes_received=(before.bytes_received if before else 0) + event.bytes_received,
     )
     return _with_round(view, event.round, lambda one: replace(one, answered=(*one.answered, event.worker_id)))
+
+
+def _unaccepted_in_words(event: WorkerAnswered) -> str:
+    when = f"round {event.round}" if event.round else "alone"
+    if event.verdict == "failed":
+        return f"{when}: worker {event.worker_id} could not train: {event.reason}"
+    return f"{when}: the update of worker {event.worker_id} is {event.verdict}: {event.reason}"
 
 
 def _round_committed(view: RunView, event: RoundCommitted) -> RunView:
