@@ -230,7 +230,6 @@ def test_every_module_has_its_place(package: str) -> None:
     assert modules - set(order) == set(), (
         f'add them to ORDER["{package}"] in tests/test_layers.py, behind all that they import'
     )
-    assert set(order) - modules == set(), f'they are gone: take them out of ORDER["{package}"]'
     assert len(order) == len(set(order))
 
 
