@@ -1,0 +1,52 @@
+"""`Watchman`: sees when nothing can ever happen any more, and says where all tasks wait."""
+
+from __future__ import annotations
+
+import trio
+
+from trioactor.testing.network import NETWORK_TASK
+
+# So often trio may look for something to do in vain before that means that there is nothing. Twice is
+# usual: once to find all tasks waiting, once when the clock has jumped.
+IDLE_ROUNDS = 20
+
+
+class Watchman(trio.abc.Instrument):
+    """Sees when no task can ever run again: trio itself would look for something to do for ever.
+
+    Attributes:
+        scope: Is cancelled then.
+        finding: Where all wait.
+    """
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.finding = ""
+        self._idle_rounds = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Something has happened."""
+        self._idle_rounds = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio has looked for something to do, and not found it if this comes again and again."""
+        self._idle_rounds += 1
+        if self._idle_rounds == IDLE_ROUNDS:
+            tasks = "\n  ".join(_where_all_wait())
+            self.finding = f"every task waits, and nothing will wake one:\n  {tasks}"
+            self.scope.cancel()
+
+
+def _where_all_wait() -> list[str]:
+    root = trio.lowlevel.current_root_task()
+    lines: list[str] = []
+    todo = [root] if root is not None else []
+    while todo:
+        task = todo.pop()
+        children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        todo += sorted(children, key=lambda child: child.name, reverse=True)
+        frames = [frame for frame, _ in task.iter_await_frames() if "/trio/" not in frame.f_code.co_filename]
+        if frames and task.name != NETWORK_TASK:
+            last = frames[-1]
+            lines.append(f"{task.name}: {last.f_code.co_filename}:{last.f_lineno} in {last.f_code.co_name}")
+    return lines
