@@ -35,7 +35,10 @@ ORDER: dict[str, str] = {
         mailbox middleware ref actor cell tree supervision process
         ports outbox writer intake connection link remote system
     """,
-    "trioactor.testing": "errors agenda trace links path tcp hosts sockets network",
+    "trioactor.testing": """
+        errors agenda trace links path tcp hosts sockets network
+        determinism simulation faults accounts probes pytest_plugin
+    """,
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": "errors columns arrays rows database schema rounds history report plot",
     "federation.learning": """
