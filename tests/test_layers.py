@@ -36,8 +36,8 @@ ORDER: dict[str, str] = {
         ports outbox writer intake connection link remote system
     """,
     "trioactor.testing": """
-        errors agenda trace links path tcp hosts sockets network
-        determinism simulation faults accounts probes pytest_plugin
+        errors agenda trace links path waiting tcp listening hosts sockets hooks network
+        determinism watchman simulation faults accounts probes pytest_plugin
     """,
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": "errors columns arrays rows database schema rounds history report plot",
