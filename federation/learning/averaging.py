@@ -29,11 +29,10 @@ class Contribution:
     samples: int
 
 
-def weighted_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np.float32]]:
-    """Return the weighted mean of models, summed in the order given.
+def exact_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np.float64]]:
+    """Return the weighted mean of models in float64, summed in the order given.
 
-    One running sum in float64, rounded once to float32: memory does not grow with the number of models,
-    and no element leaves the range of its inputs.
+    One running sum: memory does not grow with the number of models.
 
     Args:
         pairs: Models of equal names and shapes, each with a positive, finite weight. Weights need not
@@ -60,7 +59,12 @@ def weighted_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np
         total += weight
     if first is None:
         raise ParamsError("an average of no models; at least one is needed")
-    return {name: (sums[name] / total).astype(np.float32) for name in sorted(sums)}
+    return {name: sums[name] / total for name in sorted(sums)}
+
+
+def weighted_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np.float32]]:
+    """Return `exact_mean`, rounded once to float32. No element leaves the range of its inputs."""
+    return {name: mean.astype(np.float32) for name, mean in exact_mean(pairs).items()}
 
 
 def federated_averaging(
@@ -77,7 +81,7 @@ def federated_averaging(
             together or are not finite.
     """
     for _, num_samples in weighted_models:
-        _check_samples(num_samples)
+        check_samples(num_samples)
     return weighted_mean(weighted_models)
 
 
@@ -106,6 +110,11 @@ def in_worker_order(contributions: Iterable[Contribution]) -> list[Contribution]
     return ordered
 
 
-def _check_samples(samples: int) -> None:
+def check_samples(samples: int) -> None:
+    """Check that a model counts by a whole number of samples, at least 1.
+
+    Raises:
+        ParamsError: It does not.
+    """
     if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
         raise ParamsError(f"num_samples={samples!r}; a model counts by a whole number of samples, at least 1")

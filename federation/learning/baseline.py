@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .averaging import Contribution, average_contributions
+from .averaging import Contribution
 from .chance import worker_generator
 from .model import SimpleClassifier, never
 from .params import Params
 from .regions import Region
+from .schedules import Constant, Schedule
+from .server_steps import FedAvg
+from .strategy import Strategy
+
+_ALWAYS_THE_SAME = Constant()
+_FEDAVG = FedAvg()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,7 @@ class Budget:
         learning_rate: Step size of SGD, above 0.
         mu: Weight of FedProx's term, at least 0.
         seed: Of everything drawn in training.
+        schedule: How the learning rate changes from round to round.
     """
 
     rounds: int = 20
@@ -31,6 +38,7 @@ class Budget:
     learning_rate: float = 0.1
     mu: float = 0.0
     seed: int = 0
+    schedule: Schedule = _ALWAYS_THE_SAME
 
 
 def train_alone(
@@ -55,29 +63,31 @@ def train_together(
     regions: Mapping[str, Region],
     budget: Budget,
     *,
+    strategy: Strategy = _FEDAVG,
     on_round: Callable[[int, Params], None] = lambda _number, _params: None,
 ) -> SimpleClassifier:
-    """Run a federation of everyone in one loop: FedAvg, no messages, no processes, no disk.
+    """Run a federation of everyone in one loop: no messages, no processes, no disk.
 
     Its model has the bytes that the roles of a federation must arrive at when nobody is late.
 
     Args:
         regions: By worker id.
         budget: What each worker trains in each round.
+        strategy: How their models become the next global one.
         on_round: Told the number, from 1, and the global weights after every round.
     """
     some = next(iter(regions.values()))
     model = SimpleClassifier(some.feature_count, some.class_count)
-    weights = model.get_weights()
+    state = strategy.start(model.get_weights())
     for round_number in range(1, budget.rounds + 1):
         contributions = []
         for worker_id, region in regions.items():
-            model.set_weights(weights)
+            model.set_weights(state.params)
             _fit_one_round(model, region, worker_id, round_number, budget, never)
             contributions.append(Contribution(worker_id, model.get_weights(), region.sample_count))
-        weights = average_contributions(contributions)
-        on_round(round_number, weights)
-    model.set_weights(weights)
+        state = strategy.combine(state, contributions)
+        on_round(round_number, state.params)
+    model.set_weights(state.params)
     return model
 
 
@@ -94,7 +104,7 @@ def _fit_one_round(
         region.y,
         epochs=budget.epochs,
         batch_size=budget.batch_size,
-        learning_rate=budget.learning_rate,
+        learning_rate=budget.learning_rate * budget.schedule.factor(round_number),
         mu=budget.mu,
         generator=worker_generator(budget.seed, worker_id, round_number),
         should_stop=should_stop,

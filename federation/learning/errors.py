@@ -5,6 +5,7 @@
 | `ArchiveError` | an .npz file is missing, cut off, or not one | name another file, or make it again |
 | `RegionError` | data, or a file of it, cannot be learnt from | mend it; the text names the fix |
 | `ParamsError` | weights do not fit the model, or are not numbers | refuse them; never average them |
+| `StrategyError` | a strategy's settings, or too few updates for what it promises | the text names the fix |
 | `TrainingStopped` | training was asked to stop between two batches | nothing: it is the answer |
 | `TrainingDiverged` | the loss or the weights left the finite numbers | a smaller learning rate |
 """
@@ -24,6 +25,10 @@ class RegionError(LearningError, ValueError):
 
 class ParamsError(LearningError, ValueError):
     """Weights of the wrong names, shapes or kind, or with values that are no finite numbers."""
+
+
+class StrategyError(LearningError, ValueError):
+    """A strategy was set up wrongly, or got fewer contributions than its promise needs."""
 
 
 class TrainingStopped(LearningError):
