@@ -38,7 +38,7 @@ class RegionMeta:
         shift: The domain shift that was applied, in words; "none" when there was none.
         synthetic: Whether the samples were drawn by a program rather than seen in the world.
         seed: The seed that they were made or split with.
-        digest: SHA-256 of everything that the bytes depend on. Equal digests mean equal data.
+        digest: SHA-256 of what the file was made from: its settings and the code that made it.
     """
 
     class_names: tuple[str, ...]
