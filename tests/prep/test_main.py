@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import pty
+import signal
 import stat
 import subprocess
 import sys
@@ -167,3 +168,23 @@ def test_the_launcher_is_there_and_can_be_run() -> None:
 
     assert launcher.stat().st_mode & stat.S_IXUSR
     assert launcher.read_text().splitlines()[-1].endswith('/_role" prep prepare "$@"')
+
+
+def test_ctrl_c_says_what_became_of_the_data(tmp_path: Path) -> None:
+    """Sent once it draws; it ends with 130, one line, and nothing half done."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "prep", "prepare", "--samples=100000", f"--workspace={tmp_path}"],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "drawing synthetic tiles: 0 of 100,000\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+
+    assert process.returncode == 130
+    assert output == ""
+    assert errors == "stopped; the data is as it was, run the same command again to make it\n"
+    assert list(tmp_path.iterdir()) == []
