@@ -68,7 +68,9 @@ class Story(Actor):
 # --- start --------------------------------------------------------------------------------------
 
 
-async def test_actor_of_returns_when_pre_start_has_run(system: ActorSystem, autojump_clock: MockClock) -> None:
+async def test_actor_of_returns_when_pre_start_has_run(
+    system: ActorSystem, autojump_clock: MockClock
+) -> None:
     class Slow(Clerk):
         async def pre_start(self) -> None:
             await trio.sleep(5)

@@ -174,7 +174,7 @@ async def test_a_cancelled_sender_leaves_nothing_behind(desk: Desk, nursery: tri
 async def test_a_sender_that_got_its_room_is_not_cancelled_any_more(desk: Desk) -> None:
     """Either the message is in the mailbox and the call returns, or it is not and the call raises."""
     desk.put(1, 2)
-    returned = []
+    returned: list[int] = []
 
     async def send() -> None:
         with scope:

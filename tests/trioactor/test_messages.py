@@ -52,7 +52,7 @@ def test_a_message_has_slots_and_takes_no_other_attributes() -> None:
 def test_a_message_with_arrays_is_compared_by_identity() -> None:
     blob = Blob([1])
 
-    assert blob == blob  # noqa: PLR0124  # identity is the point
+    assert blob == blob  # identity is the point
     assert blob != Blob([1])
     assert len({blob, Blob([1])}) == 2
 
