@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import trio
 
-from tests.trioactor.audit import Auditor
 from trioactor import ActorSystem
+from trioactor.testing import Auditor, assert_accounted
 
 
 @pytest.fixture(autouse=True)
@@ -20,12 +20,14 @@ def auditor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Auditor]:
     async def enter_and_be_audited(system: ActorSystem) -> ActorSystem:
         if not auditor.systems:
             trio.lowlevel.add_instrument(auditor)
-        auditor.watch(system)
+        auditor.systems.append(system)
         return await enter(system)
 
     monkeypatch.setattr(ActorSystem, "__aenter__", enter_and_be_audited)
     yield auditor
-    auditor.check_ended()
+    auditor.check()
+    for system in auditor.systems:
+        assert_accounted(system, ended=True)
 
 
 @pytest.fixture

