@@ -128,7 +128,8 @@ async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Scree
                 nursery.start_soon(_watch_process, process, watch, processes, config)
             nursery.start_soon(_observe, folder, watch, stop, processes["provider"], config)
             await watch.over.wait()
-            await _let_them_end(processes, stop)
+            hurried = stop.wanted.is_set() or watch.failure is not None
+            await _let_them_end(processes, STOP_SECONDS / 2 if hurried else LAST_SECONDS)
             nursery.cancel_scope.cancel()
         screen.tick(trio.current_time())
     return watch.outcome(stop)
@@ -239,14 +240,12 @@ async def _end_on_request(watch: RunWatch, stop: Stop, provider: RoleProcess) ->
     watch.over.set()
 
 
-async def _let_them_end(processes: dict[str, RoleProcess], stop: Stop) -> None:
-    """Give the roles time to end by themselves, less of it when somebody waits at a prompt."""
-    async with trio.open_nursery() as nursery:
-        for process in processes.values():
-            nursery.start_soon(process.wait)
-        nursery.cancel_scope.deadline = trio.current_time() + LAST_SECONDS
-        if stop.wanted.is_set():
-            nursery.cancel_scope.deadline = trio.current_time() + STOP_SECONDS / 2
+async def _let_them_end(processes: dict[str, RoleProcess], seconds: float) -> None:
+    """Give the roles time to end by themselves."""
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            for process in processes.values():
+                nursery.start_soon(process.wait)
 
 
 # --- all roles in this process --------------------------------------------------------------
