@@ -264,6 +264,8 @@ class Outbox:
         while self._ready:
             channel = self._ready.popleft()
             channel.listed = False
+            if not channel.queue:  # its last question was withdrawn meanwhile
+                continue
             parcel = channel.queue.popleft()
             self._leave_queue(parcel)
             if self._is_over(parcel):
