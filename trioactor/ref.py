@@ -243,8 +243,8 @@ class Question:
 
     async def answer(self, inbox: Inbox, envelope: Envelope) -> Any:
         """Return the answer or raise what became of the question. A checkpoint."""
-        if self._result is not None:
-            await trio.lowlevel.checkpoint()
+        if self._result is not None:  # it cannot be called off any more
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return self._result.unwrap()
 
         def give_up(_raise_cancel: RaiseCancelT) -> Abort:
