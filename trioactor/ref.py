@@ -12,7 +12,7 @@ from outcome import Error, Value
 from trio.lowlevel import Abort, RaiseCancelT, checkpoint_if_cancelled
 
 from trioactor.envelope import NO_HEADERS, Envelope, Inbox, Target
-from trioactor.errors import DeliveryError, MailboxFull, NotDelivered, PeerDown
+from trioactor.errors import DeliveryError, Expired, MailboxFull, NotDelivered, PeerDown
 from trioactor.ledger import Tally
 from trioactor.messages import Request
 from trioactor.middleware import Chain, Dropped
@@ -127,11 +127,14 @@ class ActorRef:
             message, NO_HEADERS, question, trio.current_effective_deadline(), origin.ask_chain()
         )
         answer: R
-        if origin.send_chain is None:
-            answer = await self._put_and_wait(question, envelope)
-            return answer
         try:
-            answer = await origin.send_chain.run(envelope, partial(self._put_and_wait, question))
+            if origin.send_chain is None:
+                answer = await self._put_and_wait(question, envelope)
+            else:
+                answer = await origin.send_chain.run(envelope, partial(self._put_and_wait, question))
+        except Expired:
+            await trio.lowlevel.checkpoint()  # the caller's own scope has expired too: that comes first
+            raise
         except Dropped as dropped:
             self._count_dropped()
             raise NotDelivered(str(dropped)) from None
