@@ -307,14 +307,16 @@ class Context:
                 f"this instance of actor {self.ref.actor_id!r} has ended; its context is of no use"
             )
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, cause: BaseException | None = None) -> None:
         """The instance has ended: call off its watches, fail the answers that it owes."""
         self._ended = True
         for unwatch in list(self._watches.values()):
             unwatch()
         self._watches.clear()
         for reply in list(self._owed):
-            reply.fail(HandlerFailed(f"actor {self.ref.actor_id!r} ended before it answered: {why}"))
+            error = HandlerFailed(f"actor {self.ref.actor_id!r} ended before it answered: {why}")
+            error.__cause__ = cause
+            reply.fail(error)
 
 
 def _nothing() -> None:

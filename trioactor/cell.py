@@ -333,7 +333,8 @@ class Cell:
 
     def _finish(self, context: Context | None, failures: list[BaseException]) -> None:
         if context is not None:
-            context.end(repr(failures[0]) if failures else "stopped")
+            failure = next((failure for failure in failures if not _holds_cancellation(failure)), None)
+            context.end("stopped" if failure is None else repr(failure), failure)
         if context in self.abandoned:
             self.abandoned = tuple(other for other in self.abandoned if other is not context)
         elif context is self.context:

@@ -10,6 +10,9 @@ import trio
 from trioactor import ActorSystem
 from trioactor.testing import Auditor, assert_accounted
 
+# A test that has failed may leave a handler waiting. Then this is how long it holds up the others.
+STOP_SECONDS = 2
+
 
 @pytest.fixture(autouse=True)
 def auditor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Auditor]:
@@ -33,5 +36,8 @@ def auditor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Auditor]:
 @pytest.fixture
 async def system() -> AsyncIterator[ActorSystem]:
     """An open system, for tests in which no actor fails."""
-    async with ActorSystem("test") as system:
-        yield system
+    with trio.CancelScope() as patience:
+        async with ActorSystem("test") as system:
+            yield system
+            patience.deadline = trio.current_time() + STOP_SECONDS
+    assert not patience.cancelled_caught, "an actor did not stop with its system"
