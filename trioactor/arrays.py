@@ -25,6 +25,7 @@ from trioactor.shapes import Inward, Mismatch, Outward, Refused, Shape, wrong
 
 ARRAY_TAG = 40
 MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 2**48  # NumPy counts dimensions of 0 as 1 when it looks for an overflow, and so do we
 
 # RFC 8746, section 2.1: the little-endian ones, and the two whose elements are single bytes.
 DTYPES: Mapping[int, np.dtype[Any]] = {
@@ -104,8 +105,9 @@ class ArrayHook:
         """Return the shape for an annotation: `np.ndarray`, or `NDArray[np.float32]`."""
         args = typing.get_args(annotation)
         scalars = typing.get_args(args[1]) if len(args) == 2 else ()
-        known = scalars and isinstance(scalars[0], type) and scalars[0] is not np.generic
-        return ArrayShape(scalars[0] if known else None)
+        if scalars and isinstance(scalars[0], type) and issubclass(scalars[0], np.generic):
+            return ArrayShape(scalars[0])
+        return ArrayShape()
 
 
 def decoders(arriving: Arriving) -> dict[int, Callable[[Any, bool], Any]]:
@@ -134,10 +136,10 @@ def _array(value: Any, arriving: Arriving) -> np.ndarray[Any, Any] | Refused:
     if not isinstance(value, list | tuple) or len(value) != 2 or not isinstance(value[0], list | tuple):
         return Refused("tag 40 stands over [dimensions, typed array]")
     dimensions, elements = tuple(value[0]), value[1]
-    if len(dimensions) > MAX_DIMENSIONS or not all(
-        type(size) is int and 0 <= size < 2**48 for size in dimensions
-    ):
-        return Refused(f"the dimensions of an array are at most {MAX_DIMENSIONS} whole numbers below 2**48")
+    if len(dimensions) > MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in dimensions):
+        return Refused(f"the dimensions of an array are at most {MAX_DIMENSIONS} whole numbers, 0 or more")
+    if math.prod(size or 1 for size in dimensions) > MAX_ELEMENTS:
+        return Refused(f"an array has at most {MAX_ELEMENTS:,} elements")
     count = math.prod(dimensions)
     if isinstance(elements, np.ndarray):
         if elements.ndim != 1 or elements.size != count:

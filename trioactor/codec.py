@@ -36,7 +36,7 @@ from trioactor.frames import (
 )
 from trioactor.framing import Buffer, write_head
 from trioactor.limits import Limits
-from trioactor.shapes import MESSAGE_TAG, Mismatch, Refused, Shape
+from trioactor.shapes import MESSAGE_TAG, Mismatch, Refused, Shape, wrong
 from trioactor.vocabulary import MessageShape, Vocabulary, unknown_text
 
 # Tags for which cbor2 has a decoder of its own. Each builds something, at a price: a regular expression
@@ -138,6 +138,8 @@ class Tail:
 
     def reserve(self, tag: int, array_bytes: int) -> bool:
         """Announce the next array. False: so much does not follow."""
+        if array_bytes > self.left:
+            return False
         head = write_head(_TAG_MAJOR, tag) + write_head(_BYTES_MAJOR, array_bytes)
         if len(head) + array_bytes > self.left:
             return False
@@ -338,10 +340,11 @@ class Codec:
             BadFields: Its fields are not what the class says.
         """
         item = frame.item
-        if not isinstance(item, CBORTag) or item.tag != MESSAGE_TAG or len(item.value) != 2:
-            reason = item.reason if isinstance(item, Refused) else "it is no tag 27 over a name and an array"
+        pair = item.value if isinstance(item, CBORTag) and item.tag == MESSAGE_TAG else None
+        if type(pair) is not tuple or len(pair) != 2:
+            reason = wrong("tag 27 over a name and the fields", item)
             raise BadFields(f"a message for {frame.actor_id!r:.120} is refused: {reason}")
-        name, fields = item.value
+        name, fields = pair
         shape = self._vocabulary.named(name)
         if shape is None:
             raise UnknownMessage(unknown_text(name))
