@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import random
+import ssl
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import trio
@@ -53,14 +55,21 @@ from trioactor.intake import Desk, Intake
 from trioactor.limits import Limits
 from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
+from trioactor.tls import in_plain_words
+from trioactor.unfinished import Unfinished
 from trioactor.writer import Writer
 
 RECEIVE_BYTES = 64 * 1024
+
+# The longest hello. Who has not said one does not get us to keep more.
+HELLO_BYTES = 4 * 1024
 
 # Below this it is cheaper to receive into a buffer and copy than to receive in place.
 IN_PLACE_BYTES = 16 * 1024
 
 MAX_WATCHES = 10_000  # that a peer may have here
+MAX_ENDINGS = 1_000  # actors that a peer may wait for to end
+MAX_IN_DOUBT = 10_000  # questions that a goodbye names
 
 # What the runtime of a system says to its own actors. From outside it would be a forgery.
 LOCAL_ONLY = (Terminated, ChildFailed)
@@ -93,6 +102,45 @@ class Home(Desk, Protocol):
     @property
     def authorize(self) -> Callable[[Peer, str, str], bool] | None:
         """Says whether a peer may send that message, by its wire name, to that actor; None: it may."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What peers did wrong, counted since the system began.
+
+    Attributes:
+        turned_away: Connections that did not come past the handshake, or were too many.
+        cut_off: Connections that were ended because the peer broke the protocol, was silent or too slow.
+        refused: Single messages, by the name of the error: UnknownMessage, BadFields, NotAuthorized.
+    """
+
+    turned_away: int = 0
+    cut_off: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Surroundings(Protocol):
+    """What all connections of one system share."""
+
+    @property
+    def home(self) -> Home:
+        """The system."""
+
+    @property
+    def limits(self) -> Limits:
+        """Of this side."""
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """For tasks that outlive a connection: they put what has come whole into mailboxes."""
+
+    @property
+    def counts(self) -> Counts:
+        """What peers did wrong."""
+
+    @property
+    def unfinished(self) -> Unfinished:
+        """The memory that incomplete messages take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +201,7 @@ async def shake_hands(
     """
     await stream.send_all(encode_frame(codec.encode_control(ours)))
     decoder = FrameDecoder(limits)
+    decoder.frame_bytes = HELLO_BYTES
     event = None
     while event is None:
         data = await stream.receive_some(RECEIVE_BYTES)
@@ -160,7 +209,10 @@ async def shake_hands(
             raise HandshakeError("the peer closed the connection instead of saying hello")
         decoder.feed(bytes(data))
         event = decoder.next_event()
+    decoder.frame_bytes = limits.frame_bytes
     hello = codec.decode(event) if isinstance(event, bytes) else None
+    if isinstance(hello, Goodbye):
+        raise HandshakeError(f"the peer refuses: {hello.reason[:500]}")
     if not isinstance(hello, Hello):
         raise HandshakeError("the first frame of the peer is no hello")
     if hello.protocol != PROTOCOL:
@@ -176,11 +228,9 @@ class Connection:
 
     Args:
         greeted: The stream.
-        home: The system.
+        around: What all connections of the system share.
         codec: Encodes and decodes for this peer.
-        limits: Of this side.
         outbox: What is to be sent.
-        nursery: For tasks that outlive the connection: they put what has come whole into mailboxes.
         watches: The far actors that this side watches.
 
     Attributes:
@@ -188,42 +238,45 @@ class Connection:
         ended: Set when it has ended.
         peer: Who is on the other side.
         received: Bytes that came.
-        refused: How many messages were refused, by the name of the error.
+        in_doubt: Of which questions the peer said that they may run still; None if it said no goodbye.
     """
 
     def __init__(
         self,
         greeted: Greeted,
-        home: Home,
+        around: Surroundings,
         codec: Codec,
-        limits: Limits,
         outbox: Outbox,
-        nursery: trio.Nursery,
         watches: Watches,
     ) -> None:
+        limits = around.limits
         stream = greeted.stream
         self.reason: str | None = None
         self.ended = trio.Event()
         self.peer = greeted.peer
         self.received = 0
-        self.refused: dict[str, int] = {}
+        self.in_doubt: list[int] | None = None
         self.writer = Writer(stream, outbox, limits, too_many=self._cut_off_for_not_reading)
         self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
-        self._home = home
+        self._around = around
+        self._home = around.home
         self._codec = codec
         self._limits = limits
         self._outbox = outbox
         self._watches = watches
         self._hello = greeted.hello
         self._decoder = greeted.decoder
-        self._intake = Intake(home, limits, nursery, self)
+        self._intake = Intake(around.home, limits, around.nursery, self)
         self._nursery: trio.Nursery | None = None
         self._pending: tuple[MessageFrame | Answer, Tail] | None = None
         self._unwatch: dict[int, Callable[[], None]] = {}
         self._heard_at = trio.current_time()
         self._pings = 0
+        self._endings = 0  # actors that the peer waits for to end
+        self._noted = False  # whether something unfinished of this peer is on the books
+        self._has_left = False  # its goodbye is written
         self._handlers: dict[type, Callable[[Any], None]] = {
             MessageFrame: self._on_message,
             Answer: self._on_answer,
@@ -257,6 +310,7 @@ class Connection:
         finally:
             self._nursery = None
             self.end("this system stops")
+            self._around.unfinished.note(self._cut_off, 0, self._heard_at)
             self._intake.close()
             for unwatch in self._unwatch.values():
                 unwatch()
@@ -275,7 +329,12 @@ class Connection:
 
     def finish(self, reason: str) -> None:
         """Write out what may be sent, tell the peer why the connection ends, and have `run` return."""
-        self.writer.finish(self._codec.encode_control(Goodbye(reason)))
+
+        def last_words() -> bytes:
+            self._has_left = True
+            return self._codec.encode_control(Goodbye(reason, self._intake.open_questions[:MAX_IN_DOUBT]))
+
+        self.writer.finish(last_words)
 
     def say(self, frame: Control) -> None:
         """Send a small frame."""
@@ -289,7 +348,14 @@ class Connection:
             self.end(in_words(error))
 
     def _cut_off_for_not_reading(self) -> None:
-        self.end(f"the peer does not read: {self._limits.answers_queued:,} answers wait for it")
+        self._cut_off(f"the peer does not read: {self._limits.answers_queued:,} answers wait for it")
+
+    def _cut_off(self, reason: str) -> None:
+        """End the connection for something that the peer did, or did not do."""
+        if self.reason is None:
+            self._around.counts.cut_off += 1
+            self._home.log.warning("%s:%d was cut off: %s", *self.peer.address, reason)
+        self.end(reason)
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -311,10 +377,10 @@ class Connection:
                 self.say(Ping(self._pings))
             silence = now - self._heard_at
             if silence >= limits.silence_seconds:
-                self.end(f"not one byte came from the peer for {silence:.0f} s")
+                self._cut_off(f"not one byte came from the peer for {silence:.0f} s")
             slow = pace.judge(now, self._decoder.unfinished, self.writer.written, self.writer.began_at)
             if slow is not None:
-                self.end(slow)
+                self._cut_off(slow)
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -324,15 +390,16 @@ class Connection:
             while more:  # the first frames may have come with the hello, and are here already
                 while (event := self._decoder.next_event()) is not None:
                     self._on_event(event)
+                self._note_unfinished()
                 more = bool(await self._receive())
             self.end("the peer closed the connection")
         except WireError as error:
-            self.end(f"the peer broke the protocol: {error}")
+            self._cut_off(f"the peer broke the protocol: {error}")
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             self.end(in_words(error))
         except Exception as error:  # the fence
             self._home.log.exception("a frame from %s:%d could not be handled", *self.peer.address)
-            self.end(f"a frame could not be handled: {error!r}")
+            self._cut_off(f"a frame could not be handled: {error!r}")
 
     async def _receive(self) -> int:
         place = self._decoder.place_now
@@ -346,6 +413,13 @@ class Connection:
         self._heard_at = trio.current_time()
         self.received += count
         return count
+
+    def _note_unfinished(self) -> None:
+        unfinished = self._decoder.unfinished
+        if unfinished is not None or self._noted:
+            self._noted = unfinished is not None
+            size = 0 if unfinished is None else unfinished[1]
+            self._around.unfinished.note(self._cut_off, size, self._heard_at)
 
     def _on_event(self, event: framing.Event) -> None:
         match event:
@@ -375,6 +449,8 @@ class Connection:
     # --- messages of the peer's -------------------------------------------------------------------------
 
     def _on_message(self, frame: MessageFrame) -> None:
+        if self._has_left:
+            return  # our goodbye says that this was not read
         try:
             message, shape = self._codec.open_message(frame)
             if isinstance(message, LOCAL_ONLY):
@@ -394,8 +470,7 @@ class Connection:
 
     def _refuse(self, frame: MessageFrame, refusal: MessageRefused) -> None:
         """A message that is not acceptable ends alone; its credit is given back."""
-        name = type(refusal).__name__
-        self.refused[name] = self.refused.get(name, 0) + 1
+        self._around.counts.refused[type(refusal).__name__] += 1
         self._home.log.warning("from %s:%d: %s", *self.peer.address, refusal)
         if frame.ask is None:
             self.credit(frame.actor_id, 1, frame.size)
@@ -467,6 +542,7 @@ class Connection:
         self.say(Pong(frame.serial))
 
     def _on_goodbye(self, frame: Goodbye) -> None:
+        self.in_doubt = frame.in_doubt
         self.end(f"the peer said goodbye: {frame.reason}")
 
     # --- watching and ending actors -------------------------------------------------------------------------
@@ -505,13 +581,17 @@ class Connection:
         except NotAuthorized as refusal:
             self.refuse(frame.ask, NotDelivered(str(refusal)))
             return
+        if self._endings >= MAX_ENDINGS:
+            raise WireError(f"the peer waits for more than {MAX_ENDINGS:,} actors to end")
         assert self._nursery is not None
+        self._endings += 1
         self._nursery.start_soon(self._end_actor, frame)
 
     async def _end_actor(self, frame: End) -> None:
         target = self._home.find_target(frame.actor_id)
         if target is not None:
             await target.end(graceful=frame.graceful)
+        self._endings -= 1
         self.answer(frame.ask, None, None)
 
 
@@ -569,6 +649,8 @@ def in_words(error: BaseException) -> str:
         isinstance(cause, OSError) and cause.__cause__ is not None
     ):
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+    if isinstance(cause, ssl.SSLError):
+        return in_plain_words(cause)
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
         return os.strerror(cause.errno).lower()
     return str(cause or "the connection broke")

@@ -114,6 +114,10 @@ class LinkDown(RemoteError):
     """The connection to a peer could not be made, or has broken. `reason` says why."""
 
 
+class CannotUseCertificate(RemoteError):
+    """A certificate, key or authority file is missing, or is not what it should be."""
+
+
 class HandshakeError(RemoteError):
     """The peer speaks another protocol or version, or did not say hello in time."""
 

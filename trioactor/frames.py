@@ -348,12 +348,23 @@ class End(ControlFrame):
 
 @dataclass(frozen=True, slots=True)
 class Goodbye(ControlFrame):
-    """The sender ends the connection on purpose, and says why."""
+    """The sender ends the connection on purpose, and says why.
+
+    Attributes:
+        reason: In words.
+        in_doubt: The questions that were read and not answered: they may or may not run. All others
+            that are not answered were not delivered.
+    """
 
     reason: str
+    in_doubt: list[int]
 
     number: ClassVar[int] = 13
-    kinds: ClassVar[tuple[type, ...]] = (str,)
+    kinds: ClassVar[tuple[type, ...]] = (str, list)
+
+    def __post_init__(self) -> None:
+        if not all(map(_is_count, self.in_doubt)):
+            raise WireError("a goodbye says which questions are in doubt by their numbers")
 
 
 Control: TypeAlias = (

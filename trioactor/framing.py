@@ -137,9 +137,14 @@ class FrameDecoder:
 
     Args:
         limits: Sizes above these are refused from the header, before memory is taken.
+
+    Attributes:
+        frame_bytes: The longest payload that is taken now; a connection takes only short ones before
+            the peer has said who it is.
     """
 
     def __init__(self, limits: Limits) -> None:
+        self.frame_bytes = limits.frame_bytes
         self._limits = limits
         self._data = b""
         self._position = 0
@@ -247,8 +252,8 @@ class FrameDecoder:
             self._wait_for(HEADER_BYTES)
             return None
         length = int.from_bytes(data[start - HEADER_BYTES : start], "big")
-        if length > self._limits.frame_bytes:
-            raise too_large(length, data[start - HEADER_BYTES : start], self._limits.frame_bytes)
+        if length > self.frame_bytes:
+            raise too_large(length, data[start - HEADER_BYTES : start], self.frame_bytes)
         end = start + length
         if self._assembly is not None:
             look = min(end, start + _PIECE_HEAD_BYTES)

@@ -177,6 +177,11 @@ class Intake:
             self._release(asked.lane, 1, asked.size)
         return True
 
+    @property
+    def open_questions(self) -> list[int]:
+        """The numbers of those that were read and are not answered yet."""
+        return list(self._asked)
+
     def close(self) -> None:
         """The connection has ended: no answer goes out any more."""
         for asked in self._asked.values():

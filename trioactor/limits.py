@@ -28,6 +28,8 @@ class Limits:
         message_bytes: The longest message, its arrays included. Its memory is taken as it arrives.
         head_bytes: The longest message without its large arrays: text, byte strings, lists, maps.
         depth: How deep arrays, maps and tags may be nested in a frame.
+        unfinished_bytes: How much may be there of messages that are not complete, over all peers. When
+            it is more, the peer that sends its message the slowest is cut off.
         items: How many CBOR items a frame may have. Each costs some 0.2 microseconds and up to
             100 bytes of memory; numbers in thousands belong in an array, which is one item.
         inline_array_bytes: Arrays up to here are copied into the message; larger ones go behind it,
@@ -45,8 +47,9 @@ class Limits:
         heartbeat_seconds: After so much silence of ours we send a ping.
         silence_seconds: A peer of whom not one byte came for so long is down.
         stall_seconds: Over so long, a peer in the middle of a frame or a message must send, and one
-            that is sent to must read, at least `least_bytes_per_second` on average.
-        least_bytes_per_second: See above. A quarter of the slowest GSM link.
+            that is sent to must read, at least `least_bytes_per_second` on average; it is cut off after
+            one to two times as long. (Through TLS, reading is seen in steps of 64 KiB.)
+        least_bytes_per_second: See above. The slowest GSM link has 1,200.
         redial_first_seconds: The longest pause before the second attempt to reach a peer. It doubles
             with each failure, and the pause is drawn evenly from 0 to it ("full jitter").
         redial_most_seconds: The longest pause between two attempts.
@@ -56,6 +59,7 @@ class Limits:
     frame_bytes: int = MAX_FRAME_BYTES
     message_bytes: int = 512 * MIB
     head_bytes: int = 8 * MIB
+    unfinished_bytes: int = 1024 * MIB
     depth: int = 32
     items: int = 20_000
     inline_array_bytes: int = 4 * KIB
@@ -69,7 +73,7 @@ class Limits:
     handshake_seconds: float = 5.0
     heartbeat_seconds: float = 5.0
     silence_seconds: float = 15.0
-    stall_seconds: float = 8.0
+    stall_seconds: float = 4.0
     least_bytes_per_second: int = 1 * KIB
     redial_first_seconds: float = 0.2
     redial_most_seconds: float = 5.0
@@ -84,6 +88,11 @@ class Limits:
             raise ValueError(
                 f"frame_bytes={self.frame_bytes}; it lies between {LEAST_FRAME_BYTES:,} and"
                 f" {MAX_FRAME_BYTES:,}, so that a ping never waits for long"
+            )
+        if self.unfinished_bytes < self.message_bytes:
+            raise ValueError(
+                f"unfinished_bytes={self.unfinished_bytes:,} must be at least"
+                f" message_bytes={self.message_bytes:,}, or no message of that length can come in"
             )
         if self.heartbeat_seconds * 2 > self.silence_seconds:
             raise ValueError(

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import trio
 
 from trioactor.codec import Codec, Refs
-from trioactor.connection import Connection, Greeted, Home, in_words
+from trioactor.connection import Connection, Greeted, Home, Surroundings, in_words
 from trioactor.envelope import Envelope
 from trioactor.errors import DeliveryError, NotDelivered, OutcomeUnknown, RemoteError
 from trioactor.frames import MAX_ID_CHARACTERS, Cancel, Control, End, Unwatch, Watch, is_address
-from trioactor.limits import Limits
 from trioactor.outbox import Outbox
 from trioactor.shapes import Mismatch
 
@@ -67,20 +67,12 @@ class LinkHome(Home, Protocol):
         """The ref of an actor of this system, whether it is alive or not."""
 
 
-class Exchange(Protocol):
+class Exchange(Surroundings, Protocol):
     """What a link needs of the `Remote` that it belongs to."""
 
     @property
     def home(self) -> LinkHome:
         """The system."""
-
-    @property
-    def limits(self) -> Limits:
-        """Of this side."""
-
-    @property
-    def nursery(self) -> trio.Nursery:
-        """Where connections live."""
 
     @property
     def closing(self) -> bool:
@@ -150,10 +142,7 @@ class Link:
 
     async def serve(self, greeted: Greeted) -> None:
         """Do the traffic over a stream after its handshake, until it ends."""
-        exchange = self._exchange
-        connection = Connection(
-            greeted, exchange.home, self._codec, exchange.limits, self.outbox, exchange.nursery, self
-        )
+        connection = Connection(greeted, self._exchange, self._codec, self.outbox, self)
         began_at = trio.current_time()
         self.connection = connection
         self.state, self.reason = "up", ""
@@ -162,12 +151,18 @@ class Link:
         self._unsaid.clear()
         try:
             await connection.run()
+        except Exception as error:  # the fence: no peer ends more than its own connection
+            self._exchange.home.log.exception("the connection with %s failed", self.where)
+            connection.end(f"it failed here: {error!r}")
         finally:
             self.connection = None
             lived_seconds = trio.current_time() - began_at
             self._failures = 0 if lived_seconds > self._exchange.limits.redial_most_seconds else 1
             self._retry_at = self._next_attempt()
-            self._went_down(connection.reason or "the connection broke", self.outbox.broke)
+            self._went_down(
+                connection.reason or "the connection broke",
+                partial(self.outbox.broke, in_doubt=connection.in_doubt),
+            )
 
     def _wake(self) -> None:
         if self.connection is not None:

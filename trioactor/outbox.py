@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 from cbor2 import dumps
@@ -314,15 +314,20 @@ class Outbox:
         self._give_back(parcel.channel, 1, parcel.size)
         return parcel
 
-    def broke(self, reason: str) -> None:
-        """The link broke: what was not written is lost, and of what was asked nobody knows."""
+    def broke(self, reason: str, in_doubt: Collection[int] | None = None) -> None:
+        """The link broke: what was not written is lost, and of what was asked nobody knows.
+
+        Args:
+            reason: Why.
+            in_doubt: What the peer said in its goodbye: only of these nobody knows. None: it said none.
+        """
         asks = list(self._asks.values())
         self._tally.lost += self.queued
         self.queued = 0
         self._reset()
         for parcel in asks:
             if not parcel.abandoned and parcel.envelope.reply_to is not None:
-                parcel.envelope.reply_to.fail(_broken(parcel, reason))
+                parcel.envelope.reply_to.fail(_broken(parcel, reason, in_doubt))
 
     def unreachable(self, reason: str) -> None:
         """The link could not be made: what waits is dead."""
@@ -396,8 +401,10 @@ class Outbox:
         return True
 
 
-def _broken(parcel: Parcel, reason: str) -> DeliveryError:
+def _broken(parcel: Parcel, reason: str, in_doubt: Collection[int] | None) -> DeliveryError:
     where = f"actor {parcel.channel.actor_id!r}"
     if parcel.state == QUEUED:
         return NotDelivered(f"the question to {where} was not sent: {reason}")
+    if in_doubt is not None and parcel.ask not in in_doubt:
+        return NotDelivered(f"the question to {where} was not read: {reason}")
     return OutcomeUnknown(f"the question to {where} was sent, then the link broke: {reason}")

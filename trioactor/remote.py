@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import trio
 
 from trioactor.codec import TOKEN_BYTES, Codec, Refs
-from trioactor.connection import Greeted, in_words, shake_hands
+from trioactor.connection import Counts, Greeted, in_words, shake_hands
 from trioactor.errors import CannotListen, RemoteError
 from trioactor.frames import PROTOCOL, Hello
 from trioactor.limits import Limits
@@ -26,6 +26,8 @@ from trioactor.link import Address, Link, LinkHome, RemoteTarget
 from trioactor.ports import holder_of
 from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
+from trioactor.tls import Certificates, Contexts, handshake_error, identity_of
+from trioactor.unfinished import Unfinished
 from trioactor.vocabulary import Hook, Vocabulary
 
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound
@@ -74,6 +76,10 @@ class Remote:
         home: The system.
         nursery: Where its tasks run; cancelling it ends all connections.
         limits: What is taken from peers.
+
+    Attributes:
+        counts: What peers did wrong.
+        unfinished: The memory that incomplete messages take.
     """
 
     def __init__(self, home: LocalHost, nursery: trio.Nursery, limits: Limits | None = None) -> None:
@@ -92,6 +98,9 @@ class Remote:
         self._links: dict[Address, Link] = {}  # peers that can be dialled
         self._visitors: dict[Link, None] = {}  # peers that came to us, in the order of their coming
         self._listening: dict[Address, trio.CancelScope] = {}
+        self.counts = Counts()
+        self.unfinished = Unfinished(self.limits.unfinished_bytes)
+        self._tls: Contexts | None = None
         self._guests: Counter[str] = Counter()  # accepted connections, by IP address
         self._greeter = self.codec_for(_NoRefs())
 
@@ -104,6 +113,37 @@ class Remote:
     def links(self) -> list[Link]:
         """All links, for those who want to see their state."""
         return list({**dict.fromkeys(self._links.values()), **dict.fromkeys(self._visitors)})
+
+    @property
+    def verified(self) -> bool:
+        """Whether peers must show a certificate that our authority has signed."""
+        return self._tls is not None and self._tls.verified
+
+    # --- TLS --------------------------------------------------------------------------------------------
+
+    def enable_ssl(self, certfile: str, keyfile: str, ca_cert: str | None = None) -> None:
+        """Encrypt all connections from now on, and refuse those that are not.
+
+        The files are read again for new connections when they have changed, so certificates can be
+        replaced while the system runs.
+
+        Args:
+            certfile: Our certificate, PEM, followed by those between it and the authority.
+            keyfile: Its private key, PEM, not encrypted.
+            ca_cert: The authority that must have signed the certificates of all peers. Without it the
+                bytes are encrypted, but any peer is taken, and anybody between can be one.
+
+        Raises:
+            CannotUseCertificate: A file is missing, or is not what it should be.
+            RuntimeError: A listener is open or a peer was called already, in plaintext.
+        """
+        if self._listening or any(link.state != "idle" for link in self._links.values()):
+            raise RuntimeError("enable_ssl comes before listen, and before the first message to a far actor")
+        self._tls = Contexts(Certificates(certfile, keyfile, ca_cert))
+        if ca_cert is None:
+            self.home.log.warning(
+                "TLS without ca_cert: connections are encrypted, but peers are not verified"
+            )
 
     # --- listening --------------------------------------------------------------------------------------
 
@@ -145,7 +185,7 @@ class Remote:
             return
         limits = self.limits
         if self._guests.total() >= limits.connections or self._guests[host] >= limits.connections_per_address:
-            self.home.log.warning("a connection from %s was turned away: there are too many", host)
+            self._turn_away((host, port), "too many are connected, or too many from there")
             await trio.aclose_forcefully(stream)
             return
         self._guests[host] += 1
@@ -162,11 +202,11 @@ class Remote:
     async def _be_host(self, stream: trio.abc.Stream, seen_at: Address) -> None:
         try:
             with trio.fail_after(self.limits.handshake_seconds):
-                greeted = await self._greet(stream, seen_at)
+                greeted = await self._greet(stream, seen_at, dialled=False)
         except trio.TooSlowError:
-            self.home.log.warning("no hello came from %s:%d in time", *seen_at)
+            self._turn_away(seen_at, f"no hello came within {self.limits.handshake_seconds:g} s")
         except (RemoteError, OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.home.log.warning("%s:%d was turned away: %s", *seen_at, in_words(error))
+            self._turn_away(seen_at, in_words(error))
         else:
             link = self._link_for(greeted)
             self._visitors[link] = None
@@ -175,20 +215,34 @@ class Remote:
             finally:
                 self._visitors.pop(link, None)
 
-    async def _greet(self, stream: trio.abc.Stream, address: Address) -> Greeted:
-        return await shake_hands(stream, self._greeter, self.limits, self._hello(), address)
+    def _turn_away(self, address: Address, reason: str) -> None:
+        self.counts.turned_away += 1
+        self.home.log.warning("%s:%d was turned away: %s", *address, reason)
+
+    async def _greet(self, stream: trio.abc.Stream, address: Address, *, dialled: bool) -> Greeted:
+        """Do the handshakes, TLS first. Raises what `shake_hands` and `Contexts.wrap` raise."""
+        identity: tuple[str, ...] = ()
+        if self._tls is not None:
+            secure = await self._tls.wrap(stream, address[0] if dialled else None)
+            stream, identity = secure, identity_of(secure)
+        try:
+            return await shake_hands(stream, self._greeter, self.limits, self._hello(), address, identity)
+        except trio.BrokenResourceError as error:
+            raise handshake_error(error) from error
 
     def _link_for(self, greeted: Greeted) -> Link:
         """Return the link for a peer that came to us: the one that it has, or one for this visit.
 
-        A peer says where it listens. It is believed when it comes from there and its link is not in use:
-        then what is sent to that address goes over the connection that it made.
+        A peer says where it listens. It is believed when it comes from there (with mutual TLS: when its
+        certificate has that address) and its link is not in use: then what is sent to that address goes
+        over the connection that it made.
         """
         if greeted.hello.address is None:
             return Link(self, None, greeted.address)
         host, port = greeted.hello.address
         address = (greeted.address[0] if host in EVERYWHERE else host), port
-        if address[0] != greeted.address[0]:
+        vouched = not self.verified or address[0] in greeted.identity
+        if address[0] != greeted.address[0] or not vouched:
             return Link(self, address, greeted.address)
         known = self._links.get(address)
         if known is None:
@@ -226,7 +280,7 @@ class Remote:
         """See `Exchange`."""
         stream = await trio.open_tcp_stream(*address)
         try:
-            return await self._greet(stream, address)
+            return await self._greet(stream, address, dialled=True)
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise

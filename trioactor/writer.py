@@ -77,7 +77,7 @@ class Writer:
         self._long: deque[_Long] = deque()
         self._something: trio.Event | None = None  # while the task sleeps
         self._woken = False  # since it last began to collect
-        self._last_words: bytes | None = None
+        self._last_words: Callable[[], bytes] | None = None
 
     def say(self, payload: bytes) -> None:
         """Write a small frame, before everything else."""
@@ -89,8 +89,8 @@ class Writer:
         self._answers.append(encoded)
         self._check_queue()
 
-    def finish(self, last_words: bytes) -> None:
-        """Write what waits and may be sent, then this frame, and be done."""
+    def finish(self, last_words: Callable[[], bytes]) -> None:
+        """Write what waits and may be sent, then the frame that this returns, and be done."""
         self._last_words = last_words
         self.wake()
 
@@ -118,7 +118,7 @@ class Writer:
             elif self._woken:  # the end of a long message has let the one behind it go
                 continue
             elif self._last_words is not None:
-                await self._send(_framed(self._last_words))
+                await self._send(_framed(self._last_words()))
                 return
             else:
                 self._something = trio.Event()
