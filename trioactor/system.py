@@ -242,6 +242,23 @@ class ActorSystem:
         """
         return await self._network().listen(host, port)
 
+    def enable_ssl(self, certfile: str, keyfile: str, ca_cert: str | None = None) -> None:
+        """Encrypt all connections, and refuse those that are not. Before `listen` and the first message out.
+
+        Files that are replaced are read again for new connections.
+
+        Args:
+            certfile: This system's certificate, PEM, followed by those between it and the authority.
+            keyfile: Its private key, PEM, not encrypted.
+            ca_cert: The authority that must have signed every peer's certificate. Without it the bytes
+                are encrypted, but any peer is taken, and the log says so.
+
+        Raises:
+            CannotUseCertificate: A file is missing, or is not what it should be.
+            RuntimeError: It is too late: the system listens, or has called a peer.
+        """
+        self._network().enable_ssl(certfile, keyfile, ca_cert)
+
     def ref(self, host: str, port: int, actor_id: str) -> ActorRef:
         """Return the ref of an actor in the system that listens there.
 
