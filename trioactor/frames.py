@@ -11,6 +11,7 @@ In all others it is a number:
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
@@ -246,13 +247,21 @@ class Failure(ControlFrame):
     def of(cls, ask: int, error: DeliveryError) -> Failure:
         """Say what an error was. Its class becomes the nearest one that travels."""
         kind = next((kind for kind in type(error).__mro__ if kind in FAILURE_NAMES), HandlerFailed)
-        details = error.details if isinstance(error, HandlerFailed) else ""
-        return cls(ask, FAILURE_NAMES[kind], _sendable(str(error)), _sendable(details))
+        return cls(ask, FAILURE_NAMES[kind], _sendable(str(error)), _sendable(_details_of(error)))
 
     def error(self) -> DeliveryError:
         """Return the error that was meant. A kind that is not known was invented after this version."""
         kind = FAILURES.get(self.kind, OutcomeUnknown)
         return HandlerFailed(self.text, self.details) if kind is HandlerFailed else kind(self.text)
+
+
+def _details_of(error: DeliveryError) -> str:
+    """What helps to mend the actor: exceptions do not travel, their tracebacks do. The end says most."""
+    if not isinstance(error, HandlerFailed):
+        return ""
+    if error.details or error.__cause__ is None:
+        return error.details
+    return "".join(traceback.format_exception(error.__cause__))[-MAX_TEXT_CHARACTERS:]
 
 
 def _sendable(text: str) -> str:

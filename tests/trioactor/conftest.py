@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import trio
 
+from tests.trioactor.certificates import Authority, Files
 from trioactor import ActorSystem
 from trioactor.testing import Auditor, assert_accounted
 
@@ -31,6 +32,18 @@ def auditor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Auditor]:
     auditor.check()
     for system in auditor.systems:
         assert_accounted(system, ended=True)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The one that all good certificates are signed by."""
+    return Authority(tmp_path_factory.mktemp("certificates"), "authority")
+
+
+@pytest.fixture(scope="session")
+def good(authority: Authority) -> Files:
+    """A certificate for this machine."""
+    return authority.issue("localhost", "127.0.0.1", file="good")
 
 
 @pytest.fixture
