@@ -491,6 +491,7 @@ class Cell:
                         raise
                     if context is not self.context:
                         return  # it was abandoned
+                    context.look_up = False
                     continue
                 context.in_hand = None
                 if context.look_up:
