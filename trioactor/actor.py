@@ -383,7 +383,7 @@ class Timers:
                 await trio.sleep_until(due)
                 await self._context.ref.tell(message)
                 while repeat:
-                    due += seconds * max(1, (trio.current_time() - due) // seconds)
+                    due += seconds * (1 + (trio.current_time() - due) // seconds)
                     await trio.sleep_until(due)
                     await self._context.ref.tell(message)
 
