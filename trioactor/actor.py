@@ -8,12 +8,13 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import trio
 
 from trioactor.envelope import Envelope, ReplyTo
-from trioactor.errors import ActorStopped, DeliveryError, HandlerFailed, StashFull
+from trioactor.errors import ActorStopped, DeliveryError, HandlerFailed, MailboxFull, StashFull
 from trioactor.mailbox import Mailbox, MailboxSettings
 from trioactor.messages import Terminated
 from trioactor.ref import ActorRef
@@ -368,7 +369,8 @@ class Timers:
     def every(self, seconds: float, message: Any) -> Timer:
         """Tell the actor `message` every `seconds`, first after `seconds`.
 
-        The beat does not drift. A full mailbox delays it; beats missed meanwhile are left out.
+        The beat does not drift. A full mailbox delays it, and beats missed meanwhile are left out, as
+        is one that a mailbox with the policy "reject" has no room for.
         """
         if seconds <= 0:
             raise ValueError(f"every({seconds}): the time between two messages must be more than 0 seconds")
@@ -381,14 +383,18 @@ class Timers:
             due = trio.current_time() + seconds
             with timer.scope:
                 await trio.sleep_until(due)
-                await self._context.ref.tell(message)
+                await self._beat(message)
                 while repeat:
                     due += seconds * (1 + (trio.current_time() - due) // seconds)
                     await trio.sleep_until(due)
-                    await self._context.ref.tell(message)
+                    await self._beat(message)
 
         self._context.start_soon(run, name="timer")
         return timer
+
+    async def _beat(self, message: Any) -> None:
+        with suppress(MailboxFull):  # rejected, and counted so: the actor is slow, not broken
+            await self._context.ref.tell(message)
 
 
 class Timer:
