@@ -52,7 +52,7 @@ class MailboxSettings:
             raise ValueError(f"when_full={self.when_full!r}; choose one of {', '.join(get_args(WhenFull))}")
 
 
-_EMPTY: list[Any] = []  # never put into
+_EMPTY: deque[Any] = deque()  # never put into
 
 
 class MailRoom(Protocol):
@@ -99,16 +99,16 @@ class Mailbox:
         self.settings = settings
         self.capacity = settings.capacity
         self.queue: deque[Envelope] = deque()
-        # Lists, though they are used as queues: an empty deque takes 600 bytes. And one empty list for
-        # all, until something is put in: an actor should be small, and most never need these.
-        self.signals: list[Envelope] = _EMPTY
-        self.stash: list[Envelope] = _EMPTY
+        # One empty queue for all, until something is put in: it takes 600 bytes, an actor should be
+        # small, and most never need these.
+        self.signals: deque[Envelope] = _EMPTY
+        self.stash: deque[Envelope] = _EMPTY
         self.stop_requested = False
         self.urgent = False  # whether a lane before the user messages has something
         self.closed = False
         self._tally = room.tally
         self._room = room
-        self.senders: list[tuple[trio.lowlevel.Task, Envelope]] = _EMPTY  # first come, first served
+        self.senders: deque[tuple[trio.lowlevel.Task, Envelope]] = _EMPTY  # first come, first served
         self._sleeper: trio.lowlevel.Task | None = None
 
     @property
@@ -158,7 +158,9 @@ class Mailbox:
             self._tally.rejected += 1
             self._refuse(envelope, MailboxFull(f"{SIGNAL_CAPACITY} signals wait for actor {self.actor_id!r}"))
         else:
-            self.signals = [*self.signals, envelope]
+            if not self.signals:
+                self.signals = deque()
+            self.signals.append(envelope)
             self.urgent = True
             self._wake()
 
@@ -188,7 +190,7 @@ class Mailbox:
     async def put(self, envelope: Envelope) -> None:
         """Wait for room for an envelope that was offered in vain; whoever waits first gets it first."""
         if not self.senders:
-            self.senders = []
+            self.senders = deque()
         entry, senders = (current_task(), envelope), self.senders
 
         def leave(_raise_cancel: RaiseCancelT) -> Abort:
@@ -210,7 +212,7 @@ class Mailbox:
 
     def take_signal(self) -> Envelope:
         """Take out the next signal; `urgent` said that there is one."""
-        envelope = self.signals.pop(0)
+        envelope = self.signals.popleft()
         self._see_what_is_urgent()
         return envelope
 
@@ -220,7 +222,7 @@ class Mailbox:
     def admit(self) -> None:
         """Let the first of those who wait put their messages in, as far as there is room."""
         while self.senders and len(self.queue) < self.capacity:
-            task, envelope = self.senders.pop(0)
+            task, envelope = self.senders.popleft()
             self._tally.accepted += 1
             self.queue.append(envelope)
             reschedule(task)
@@ -265,7 +267,9 @@ class Mailbox:
 
     def put_aside(self, envelope: Envelope) -> None:
         """Keep a taken message until `unstash_all`."""
-        self.stash = [*self.stash, envelope]
+        if not self.stash:
+            self.stash = deque()
+        self.stash.append(envelope)
 
     def withdraw(self, envelope: Envelope) -> None:
         """Take a question out that nobody waits for any more, if it still waits here."""
@@ -305,7 +309,7 @@ class Mailbox:
         self.queue.clear()
         self._see_what_is_urgent()
         while self.senders:
-            task, envelope = self.senders.pop(0)
+            task, envelope = self.senders.popleft()
             self._tally.accepted += 1
             left.append(envelope)
             reschedule(task)
