@@ -28,7 +28,8 @@ CAPACITY = 1024
 
 SIGNALS: frozenset[type[Any]] = frozenset({HealthPing, Terminated, ChildFailed})
 
-# Signals are few: one ping per interval, one per watched actor. The bound is for a hostile peer.
+# Signals are few: one ping per interval, one per failure of a child. The bound is for a hostile peer, and
+# not for `Terminated`: that comes once for each watch, and only from this system.
 SIGNAL_CAPACITY = 1024
 
 
@@ -154,7 +155,7 @@ class Mailbox:
         self._tally.accepted += 1
         if self.closed:
             self._room.bury(self.actor_id, envelope)
-        elif len(self.signals) >= SIGNAL_CAPACITY:
+        elif len(self.signals) >= SIGNAL_CAPACITY and type(envelope.message) is not Terminated:
             self._tally.rejected += 1
             self._refuse(envelope, MailboxFull(f"{SIGNAL_CAPACITY} signals wait for actor {self.actor_id!r}"))
         else:
