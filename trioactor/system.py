@@ -166,6 +166,7 @@ class ActorSystem:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         assert self._nursery is not None
+        from_body = error is not None
         if error is None:
             try:
                 await self._wind_down()
@@ -174,10 +175,13 @@ class ActorSystem:
         try:
             handled: bool = await self._nursery_manager.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
-            if group.exceptions == (error,):
-                return False  # nothing else failed: the error of the body comes out bare
-            group.add_note(f"in the actor system {self.name!r}")
-            raise
+            left = _what_is_left(error, group)
+            if left is None:
+                group.add_note(f"in the actor system {self.name!r}")
+                raise
+            if from_body and list(_leaves(left)) == list(_leaves(error)):
+                return False  # nothing else failed: the error of the body comes out as it is
+            raise left from left.__cause__
         finally:
             self._nursery = None
             for subscriber in self._subscribers:
@@ -431,6 +435,24 @@ class ActorSystem:
             if found is not None:
                 yield found
             task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+
+
+def _what_is_left(error: BaseException | None, group: BaseExceptionGroup) -> BaseException | None:
+    """Return the error as it is in the group, or None when more than that is in it.
+
+    When trio takes its cancellation out of a group, it makes copies of the groups in it.
+    """
+    own = [id(leaf) for leaf in _leaves(error)]
+    (first, *more) = group.exceptions
+    return first if not more and all(id(leaf) in own for leaf in _leaves(first)) else None
+
+
+def _leaves(error: BaseException | None) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    elif error is not None:
+        yield error
 
 
 def _by_wire_name(classes: Iterable[type]) -> Mapping[str, type]:
