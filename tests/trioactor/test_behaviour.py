@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.trioactor.cast import Note, Read
@@ -91,8 +92,8 @@ class Layers(Actor):
 async def test_a_new_behaviour_holds_from_the_next_message_on(system: ActorSystem) -> None:
     actor = Layers()
     ref = await system.actor_of(lambda: actor, "layers")
-    for message in (Note(1), Note(2), Leave(), Note(3), Leave(), Leave(), Note(4)):
-        await ref.tell(message)
+    for told in (Note(1), Note(2), Leave(), Note(3), Leave(), Leave(), Note(4)):
+        await ref.tell(told)
     await wait_all_tasks_blocked()
 
     assert actor.seen == [(0, 1), (1, 2), (1, 3), (0, 4)]
@@ -140,10 +141,11 @@ async def test_stashed_messages_come_back_in_their_order_and_before_newer_ones(s
 async def test_what_is_stashed_again_keeps_its_place(system: ActorSystem) -> None:
     _, ref = await start(system)
     await ref.tell(Knock())
-    for message in (Note(1), Note(2)):
-        await ref.tell(message)
-    for message in (Knock(), Knock(), Note(3), Knock()):  # opened, and closed before anything is handled
-        await ref.tell(message)
+    for told in (Note(1), Note(2)):
+        await ref.tell(told)
+    said: list[Knock | Note] = [Knock(), Knock(), Note(3), Knock()]
+    for one in said:  # opened, and closed before anything is handled
+        await ref.tell(one)
 
     assert await ref.ask(Read()) == [1, 2, 3]
 
@@ -210,7 +212,7 @@ async def test_a_mailbox_may_be_full_beside_a_full_stash(system: ActorSystem, nu
     ref.tell_nowait(Note(3))
     for number in (4, 5):
         nursery.start_soon(ref.tell, Note(number))
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     await wait_all_tasks_blocked()
 
     seen = await ref.ask(Read())

@@ -14,7 +14,7 @@ from trioactor import Actor, ActorSystem, MailboxSettings, Timer
 
 
 class Watchman(Actor):
-    """Does `begin` when it starts, and notes when which number came. `busy_seconds` is how long each takes."""
+    """Does `begin` when it starts, and notes when which number came. Each takes `busy_seconds`."""
 
     def __init__(self, begin: Callable[[Watchman], Any], busy_seconds: float = 0) -> None:
         self.begin = begin
@@ -64,7 +64,7 @@ async def test_a_timer_tells_again_and_again_without_drift(
 
 
 async def test_beats_that_are_missed_are_left_out(system: ActorSystem, autojump_clock: MockClock) -> None:
-    """A mailbox of one and handlers of 3.5 s: the timer waits for room, and goes on with the next full beat."""
+    """A mailbox of one and handlers of 3.5 s: the timer waits for room, then keeps to its beat."""
     actor = Watchman(lambda self: self.context.timers.every(1, Note(1)), busy_seconds=3.5)
     ref = await system.actor_of(lambda: actor, "watchman", mailbox=MailboxSettings(capacity=1))
     await trio.sleep(20)
@@ -130,8 +130,9 @@ async def test_a_mailbox_that_rejects_is_no_failure_of_the_timer(
 ) -> None:
     """The beat is left out and counted; an actor that is slow should not fail for it."""
     actor = Watchman(lambda self: self.context.timers.every(1, Note(1)), busy_seconds=4.5)
-    await system.actor_of(lambda: actor, "watchman", mailbox=MailboxSettings(1, "reject"))
-    await trio.sleep(6)
+    ref = await system.actor_of(lambda: actor, "watchman", mailbox=MailboxSettings(1, "reject"))
+    await trio.sleep(5.75)
+    await ref.kill()
 
     assert [time for time, _ in actor.times] == [1, 5.5]
     assert system.ledger().rejected == 3, "3, 4 and 5; 2 waited in the mailbox"
