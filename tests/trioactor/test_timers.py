@@ -213,7 +213,6 @@ async def test_long_work_is_cancelled_with_its_actor(system: ActorSystem) -> Non
             await trio.sleep_forever()
         finally:
             ended.append("work")
-        return 0
 
     actor = Researcher(work)
     ref = await system.actor_of(lambda: actor, "researcher")
