@@ -642,13 +642,19 @@ def _nothing() -> None:
     pass
 
 
+_CAUSES = 10  # that an error is followed back; one can be its own
+
+
 def in_words(error: BaseException) -> str:
     """Say why a connection broke or could not be made, as briefly as the cause allows."""
     cause: BaseException | None = error
-    while isinstance(cause, trio.BrokenResourceError | BaseExceptionGroup) or (
-        isinstance(cause, OSError) and cause.__cause__ is not None
-    ):
-        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+    for _ in range(_CAUSES):
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        elif isinstance(cause, trio.BrokenResourceError) or (
+            isinstance(cause, OSError) and cause.__cause__ is not None
+        ):
+            cause = cause.__cause__
     if isinstance(cause, ssl.SSLError):
         return in_plain_words(cause)
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:

@@ -26,7 +26,7 @@ from trioactor.link import Address, Link, LinkHome, RemoteTarget
 from trioactor.ports import holder_of
 from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
-from trioactor.tls import Certificates, Contexts, handshake_error, identity_of
+from trioactor.tls import Certificates, Contexts, identity_of, raise_handshake_error
 from trioactor.unfinished import Unfinished
 from trioactor.vocabulary import Hook, Vocabulary
 
@@ -228,7 +228,7 @@ class Remote:
         try:
             return await shake_hands(stream, self._greeter, self.limits, self._hello(), address, identity)
         except trio.BrokenResourceError as error:
-            raise handshake_error(error) from error
+            raise_handshake_error(error)
 
     def _link_for(self, greeted: Greeted) -> Link:
         """Return the link for a peer that came to us: the one that it has, or one for this visit.

@@ -16,7 +16,7 @@ from trio.lowlevel import current_task
 
 from trioactor.actor import Context, Factory
 from trioactor.cell import Cell, new_cell
-from trioactor.connection import Peer
+from trioactor.connection import Counts, Peer
 from trioactor.envelope import Envelope, Target
 from trioactor.errors import NameTaken, NotDelivered
 from trioactor.ledger import Ledger, Tally
@@ -270,6 +270,11 @@ class ActorSystem:
         ref is a near one.
         """
         return self._network().ref_at((host, port), actor_id)
+
+    @property
+    def network_counts(self) -> Counts:
+        """What peers did wrong: turned away, cut off, messages refused and why."""
+        return self._remote.counts if self._remote is not None else Counts()
 
     def _network(self) -> Remote:
         if self._remote is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import trio
 from cbor2 import dumps
@@ -151,7 +151,7 @@ class Contexts:
             await secure.do_handshake()
         except trio.BrokenResourceError as error:
             await _say_last_words(stream, tap.outgoing.read(), error)
-            raise handshake_error(error) from error
+            raise_handshake_error(error)
         return secure
 
 
@@ -197,12 +197,11 @@ class _Tap:
         )
 
 
-def handshake_error(error: trio.BrokenResourceError) -> Exception:
-    """Return the error that says why TLS failed; the given one, when it was not TLS that failed."""
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLError):
-        return HandshakeError(in_plain_words(cause))
-    return error
+def raise_handshake_error(error: trio.BrokenResourceError) -> NoReturn:
+    """Raise the error that says why TLS failed, or the given one when it was not TLS that failed."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        raise HandshakeError(in_plain_words(error.__cause__)) from error
+    raise error
 
 
 def in_plain_words(error: BaseException) -> str:
