@@ -11,6 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from federation.learning import one_blas_thread
+from tests.benchmarks import round as coordinated_round
 from tests.benchmarks import runtime
 from tests.benchmarks.measure import Row, as_json, machine
 
@@ -41,6 +43,19 @@ def runtime_command(quick: bool, json_file: Path | None, actors: int) -> None:
     said = ", ".join(f"{name} {value:,.1f}{'' if 'MiB' in name else ' s'}" for name, value in figures.items())
     click.echo(f"{actors // 10 if quick else actors:,} actors at once: {said}")
     _write(json_file, rows, {"crowd": figures})
+
+
+@main.command("round")
+@_quick
+def round_command(quick: bool, json_file: Path | None) -> None:
+    """A round of the coordinated mode beside the same arithmetic in one plain NumPy loop."""
+    with one_blas_thread():
+        rows = _measured(lambda progress: coordinated_round.rows(quick=quick, progress=progress))
+    start = coordinated_round.warm_start(quick=quick)
+    _show("federation: the coordinated mode in processes", rows)
+    said = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in start.items())
+    click.echo(f"from a warm start to the first finished round: {said}")
+    _write(json_file, rows, {"warm_start": start})
 
 
 def _measured(measure: Callable[[Callable[[str], None]], list[Row]]) -> list[Row]:
