@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -329,8 +328,9 @@ class ActorSystem:
         look()
         try:
             while not dry.is_set():
-                # What waits for a connection ends without an actor becoming idle: look now and then.
-                with trio.move_on_after(math.inf if self._remote is None else DRAIN_LOOK_SECONDS):
+                # The last message may end without an actor becoming idle: with its actor, with the
+                # patience of its asker, or on a connection. And another drain may have ended.
+                with trio.move_on_after(DRAIN_LOOK_SECONDS):
                     await dry.wait()
                 look()
         except trio.Cancelled:
