@@ -185,6 +185,7 @@ class ActorSystem:
             self._nursery = None
             for subscriber in self._subscribers:
                 subscriber.close()
+            self._subscribers.clear()
         return handled
 
     async def _wind_down(self) -> None:
@@ -305,7 +306,8 @@ class ActorSystem:
         try:
             yield letters
         finally:
-            self._subscribers.remove(letters)
+            if letters in self._subscribers:  # the system has not ended meanwhile
+                self._subscribers.remove(letters)
             letters.close()
 
     async def drain(self) -> Ledger:
