@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import trio
@@ -131,7 +130,7 @@ class ActorRef:
             if origin.send_chain is None:
                 answer = await self._put_and_wait(question, envelope)
             else:
-                answer = await origin.send_chain.run(envelope, partial(self._put_and_wait, question))
+                answer = await origin.send_chain.run(envelope, self._attempt)
         except Expired:
             await trio.lowlevel.checkpoint()  # the caller's own scope has expired too: that comes first
             raise
@@ -147,6 +146,14 @@ class ActorRef:
     def _put_nowait(self, envelope: Envelope) -> None:
         if not self._inbox.offer(envelope):
             raise MailboxFull(f"there is no room for another message to actor {self.actor_id!r} now")
+
+    async def _attempt(self, envelope: Envelope) -> Any:
+        """The end of the send chain. A middleware may come here again when an answer does not please it."""
+        question = Question(self._origin.tally)
+        attempt = Envelope(
+            envelope.message, envelope.headers, question, envelope.expires_at, envelope.chain
+        )
+        return await self._put_and_wait(question, attempt)
 
     async def _put_and_wait(self, question: Question, envelope: Envelope) -> Any:
         if not self._inbox.offer(envelope):
