@@ -299,8 +299,14 @@ class Context:
     # --- for the cell ---------------------------------------------------------------------------
 
     async def invoke(self, envelope: Envelope) -> Any:
-        """Handle the message with the present behaviour."""
-        return await self.behaviours[-1](envelope.message)
+        """Handle the message with the present behaviour. The envelope comes through the middleware."""
+        taken, self.in_hand = self.in_hand, envelope
+        try:
+            return await self.behaviours[-1](envelope.message)
+        finally:
+            self.in_hand = taken  # with it the message is settled, or put aside as it came
+            if envelope.reply_to is None and taken is not None and taken.reply_to is not None:
+                taken.reply_to = None  # the handler replies later
 
     def _check_alive(self) -> None:
         if self._ended:
