@@ -163,7 +163,7 @@ class ActorSystem:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:  # not bool: a type checker would think that it swallows what the body raises
         assert self._nursery is not None
         from_body = error is not None
         if error is None:
