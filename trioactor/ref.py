@@ -150,9 +150,7 @@ class ActorRef:
     async def _attempt(self, envelope: Envelope) -> Any:
         """The end of the send chain. A middleware may come here again when an answer does not please it."""
         question = Question(self._origin.tally)
-        attempt = Envelope(
-            envelope.message, envelope.headers, question, envelope.expires_at, envelope.chain
-        )
+        attempt = Envelope(envelope.message, envelope.headers, question, envelope.expires_at, envelope.chain)
         return await self._put_and_wait(question, attempt)
 
     async def _put_and_wait(self, question: Question, envelope: Envelope) -> Any:
