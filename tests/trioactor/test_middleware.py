@@ -166,7 +166,7 @@ async def test_a_send_middleware_that_waits_makes_the_sender_wait(autojump_clock
 async def test_tell_nowait_cannot_pass_a_middleware_that_waits() -> None:
     async with ActorSystem("hub", send=[pause]) as system:
         ref = await system.actor_of(Clerk, "clerk")
-        with pytest.raises(RuntimeError, match="use `await ref"):
+        with pytest.raises(RuntimeError, match=r"use `await ref"):
             ref.tell_nowait(Note(1))
         assert await ref.ask(Read()) == []
 
@@ -181,7 +181,7 @@ async def test_a_middleware_that_waits_is_gone_without_trace_when_tell_nowait_gi
 
     async with ActorSystem("hub", send=[wait]) as system:
         ref = await system.actor_of(Clerk, "clerk")
-        with pytest.raises(RuntimeError, match="use `await ref"):
+        with pytest.raises(RuntimeError, match=r"use `await ref"):
             ref.tell_nowait(Note(1))
 
         assert event.statistics().tasks_waiting == 0
@@ -255,7 +255,8 @@ async def test_a_send_middleware_may_ask_again_what_was_not_delivered() -> None:
     async with ActorSystem("hub", send=[insist]) as system:
         refs.append(await system.actor_of(Moody, "moody"))
         with trio.fail_after(5):
-            assert await refs[0].ask(Hold()) == 3
+            answer: object = await refs[0].ask(Hold())
+        assert answer == 3
 
     assert (system.ledger().rejected, system.ledger().handled) == (2, 1)
 
@@ -277,7 +278,8 @@ async def test_a_send_middleware_may_lose_patience_and_ask_again(autojump_clock:
     async with ActorSystem("hub", send=[impatient]) as system:
         ref = await system.actor_of(Slow, "slow")
         with trio.fail_after(60):
-            assert await ref.ask(Hold()) == 1
+            answer: object = await ref.ask(Hold())
+        assert answer == 1
 
     assert (system.ledger().handled, system.ledger().late_replies) == (2, 1)
 
