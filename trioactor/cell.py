@@ -236,6 +236,7 @@ class Cell:
         try:
             await self._started.wait()
         except trio.Cancelled:
+            self._started = None  # nobody waits here any more: what fails now leaves by the nursery
             self.kill()
             raise
         if self._start_failure is not None:

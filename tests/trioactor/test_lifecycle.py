@@ -216,6 +216,26 @@ async def test_a_cancelled_actor_of_leaves_no_actor(system: ActorSystem) -> None
     assert system.find("slow") is None
 
 
+async def test_what_fails_in_a_cancelled_start_is_not_lost_with_its_starter() -> None:
+    class Broken(Clerk):
+        async def pre_start(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise OSError("cannot give the lock back")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with ActorSystem("test") as system:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(system.actor_of, Broken, "broken")
+                    await wait_all_tasks_blocked()
+                    scope.cancel()
+            await trio.sleep_forever()
+
+    assert caught.group_contains(OSError, match="cannot give the lock back")
+
+
 async def test_an_actor_of_that_is_cancelled_already_starts_nothing(system: ActorSystem) -> None:
     made: list[Clerk] = []
 
