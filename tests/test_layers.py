@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "persistence": set(),
     "federation.learning": set(),
     "federation": {"trioactor", "persistence", "federation.learning"},
+    "gossip": {"trioactor", "persistence", "federation.learning"},
     "prep": {"federation.learning"},
 }
 
@@ -50,6 +51,11 @@ ORDER: dict[str, str] = {
         round roster state course view
         offload joining worker aggregator evaluator observer provider
         processes workspace cleanup stopping results roles preflight terminal programs launch start
+    """,
+    "gossip": """
+        errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
+        roster news suspicion prober namesake membership survey models view
+        config peer reporter terminal launch
     """,
     "prep": "errors brushes tiles patches synthetic digits shifts regions prepare terminal",
 }

@@ -1,0 +1,91 @@
+"""Learning with nobody in charge: peers exchange a CRDT of models, and each computes the same average.
+
+What stands here so far knows no trio and does no I/O. From the ground up: `clock.py` and `identity.py` (time
+and names that are never used twice), `crdt.py` (what converges), `messages.py` (what peers say), `digest.py`
+and `transfer.py` (what two of them lack, and how it gets there), `membership.py` (who is alive), `view.py`
+(all that a peer knows).
+
+Two peers that know the same hold the same values, whatever was lost, doubled or late on the way:
+
+>>> from gossip import LWWMap, ReplicaId
+>>> a, b = ReplicaId("a", 1), ReplicaId("b", 1)
+>>> one = LWWMap().put("model/a", "first", 1, a).put("model/a", "second", 2, a)
+>>> other = LWWMap().put("model/b", "theirs", 1, b)
+>>> one.merge_state(other).digest() == other.merge_state(one).digest()
+True
+"""
+
+from gossip.clock import LamportClock, LeaseStore, Parked, ReplicaId
+from gossip.crdt import Delta, Entry, LWWMap, MapDigest, PNCounter, Timestamp
+from gossip.errors import (
+    BadState,
+    BadTime,
+    DuplicateIdentity,
+    GossipError,
+    IdentityError,
+    IdentityExhausted,
+    WrongIdentity,
+)
+from gossip.identity import Identity, IdentityStore, Sighting, StoredIdentity, life_of
+from gossip.membership import Change, Membership
+from gossip.messages import (
+    MESSAGES,
+    GossipPeerJoin,
+    GossipSighting,
+    GossipState,
+    GossipSurvey,
+    ModelInfo,
+    PeerInfo,
+    Status,
+)
+from gossip.models import Model, Models
+from gossip.outgoing import Address, Outgoing
+from gossip.ownership import Notary
+from gossip.replica import Replica
+from gossip.survey import Survey
+from gossip.timing import Timing
+from gossip.view import View
+
+__all__ = [
+    "MESSAGES",
+    "Address",
+    "BadState",
+    "BadTime",
+    "Change",
+    "Delta",
+    "DuplicateIdentity",
+    "Entry",
+    "GossipError",
+    "GossipPeerJoin",
+    "GossipSighting",
+    "GossipState",
+    "GossipSurvey",
+    "Identity",
+    "IdentityError",
+    "IdentityExhausted",
+    "IdentityStore",
+    "LWWMap",
+    "LamportClock",
+    "LeaseStore",
+    "MapDigest",
+    "Membership",
+    "Model",
+    "ModelInfo",
+    "Models",
+    "Notary",
+    "Outgoing",
+    "PNCounter",
+    "Parked",
+    "PeerInfo",
+    "Replica",
+    "ReplicaId",
+    "Sighting",
+    "Status",
+    "StoredIdentity",
+    "Survey",
+    "Timestamp",
+    "Timing",
+    "View",
+    "WrongIdentity",
+    "life_of",
+]
