@@ -71,6 +71,7 @@ def drawn_link(rng: random.Random) -> Link:
         loss=sometimes(0.5, rng.uniform(0, 0.05)),
         resets=sometimes(0.3, rng.uniform(0, 0.003)),
         short_sends=sometimes(0.5, rng.uniform(0, 0.5)),
+        patience_seconds=sometimes(0.3, rng.uniform(2, 20), 924.0),
     )
 
 

@@ -41,7 +41,7 @@ class Trace:
             kind: One or two words; `counts` goes by them.
             detail: Who and what. It must be the same in every run: no memory addresses, no real time.
         """
-        line = f"{now:.9f} {kind} {detail}\n"
+        line = f"{now:.9f} {kind} {detail}".rstrip() + "\n"
         self._hash.update(line.encode())
         self.counts[kind] += 1
         self.events += 1

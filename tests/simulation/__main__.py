@@ -1,0 +1,123 @@
+"""`bin/simulate`: the cluster of `cluster.py` on very many seeds, on all processors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from tests.simulation.cluster import SeedReport, run_seed
+from tests.simulation.cluster_report import Summary
+from tests.simulation.cluster_runs import run_seeds
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--seeds", type=click.IntRange(1), default=200, help="How many seeds to run.")
+@click.option("--first", type=click.IntRange(0), default=0, help="The first seed.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes to use.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write every event of a single seed there.")
+def main(seeds: int, first: int, jobs: int, trace: Path | None) -> None:
+    """Run a cluster of five actor systems through seasons of faults, one season per seed.
+
+    Hosts crash and come back, links are cut, slow and lossy, connections vanish. Whatever happens, the
+    order of messages, at-most-once delivery, the certainty of outcomes and the accounts must hold, and the
+    cluster must work again when it is healed. The status is 1 when a law was broken.
+    """
+    if trace is not None:
+        if seeds != 1:
+            raise click.UsageError("--trace is for one seed: add --seeds 1, and --first to say which")
+        _run_one(first, trace)
+        return
+    summary = Summary()
+    progress = Progress(seeds)
+    interrupted = False
+    try:
+        for report in run_seeds(range(first, first + seeds), jobs):
+            progress.clear()
+            summary.add(report)
+            if report.violations:
+                _tell(report)
+            progress.show(summary)
+    except KeyboardInterrupt:
+        interrupted = True
+    progress.clear()
+    for line in summary.lines():
+        click.echo(line)
+    click.echo(
+        f"{summary.seeds:,} seeds in {progress.elapsed:,.0f} s, {progress.per_hour(summary):,.0f} an hour"
+        f" with {jobs} processes; {len(summary.failed):,} with violations"
+    )
+    for kind in summary.never:
+        click.echo(f"error: in {summary.seeds:,} seeds there was not one {kind}: the test does not test it")
+    if interrupted:
+        click.echo("Stopped before all seeds were run.")
+    if summary.failed:
+        click.echo("To see the first again: " + _command(summary.failed[0].seed))
+    sys.exit(130 if interrupted else bool(summary.failed or summary.never))
+
+
+def _run_one(seed: int, trace: Path) -> None:
+    with trace.open("w") as file:
+        report = run_seed(seed, copy_trace_to=file)
+    _tell(report)
+    click.echo(f"seed {seed}: digest {report.digest}, {report.events:,} events, written to {trace}")
+    sys.exit(bool(report.violations))
+
+
+def _tell(report: SeedReport) -> None:
+    if report.violations:
+        click.echo(f"seed {report.seed} breaks the law:")
+        for text in report.violations:
+            click.echo(f"  {text}")
+        click.echo(f"  again: {_command(report.seed)}")
+
+
+def _command(seed: int) -> str:
+    return f"bin/simulate --first {seed} --seeds 1 --trace trace-{seed}.txt"
+
+
+@dataclass
+class Progress:
+    """A line that says how far it is: on a terminal written over, else one now and then.
+
+    Attributes:
+        seeds: How many there are to run.
+    """
+
+    seeds: int
+    _began: float = field(default_factory=time.monotonic)
+    _next_line: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
+
+    def per_hour(self, summary: Summary) -> float:
+        """How many seeds an hour has, at this speed."""
+        return summary.seeds / max(self.elapsed, 1e-9) * 3600
+
+    def show(self, summary: Summary) -> None:
+        """Say how far it is."""
+        if not sys.stderr.isatty() and self.elapsed < self._next_line:
+            return
+        self._next_line = self.elapsed + 10
+        left = (self.seeds - summary.seeds) / max(self.per_hour(summary) / 3600, 1e-9)
+        text = (
+            f"{summary.seeds:,} of {self.seeds:,} seeds, {len(summary.failed):,} with violations,"
+            f" {self.per_hour(summary):,.0f} seeds per hour, {left:,.0f} s left"
+        )
+        click.echo(text, err=True, nl=not sys.stderr.isatty())
+
+    def clear(self) -> None:
+        """Take the line away, before something else is written."""
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+if __name__ == "__main__":
+    main(prog_name="bin/simulate")
