@@ -1,8 +1,9 @@
 """`Writer`: the one task that writes to a connection.
 
 It takes what waits and sends it at once: first what keeps the link alive (pongs, credit), then answers,
-then messages, up to 64 small frames at a time; behind them one piece of a long message. So a ping waits
-for 256 KiB at most, and many small messages cost one send. Memory of arrays goes out uncopied.
+then messages, up to 64 small frames at a time; behind them pieces of long messages, until there is enough
+for one send. So a ping waits for little more than 256 KiB, and many messages cost one send. Memory of large
+arrays goes out uncopied.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from trioactor.outbox import Outbox, Parcel
 FRAMES_PER_SEND = 64
 BYTES_PER_SEND = 64 * 1024
 
-# Buffers below this are joined with their neighbours: copying so little is cheaper than a send.
-JOINED_BYTES = 16 * 1024
+# Buffers below this are joined with their neighbours: copying so little is cheaper than a send, which wakes
+# the reader.
+JOINED_BYTES = 32 * 1024
 
 # What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
 TLS_BYTES = 64 * 1024
@@ -111,7 +113,7 @@ class Writer:
         while True:
             self._woken = False
             buffers, parcels = self._collect()
-            if buffers:
+            if buffers or parcels:
                 await self._send(buffers)
                 for parcel in parcels:
                     self._outbox.written(parcel)
@@ -144,8 +146,10 @@ class Writer:
             if size:
                 parcels.append(parcel)
                 left -= size
-        if self._long:
-            buffers += self._next_piece()
+        while self._long and left > 0:
+            piece = self._next_piece(parcels)
+            buffers += piece
+            left -= sum(map(len, piece))
         return buffers, parcels
 
     def _add(self, buffers: list[Buffer], head: bytes, encoded: Encoded, parcel: Parcel | None) -> int:
@@ -158,16 +162,18 @@ class Writer:
             self._outbox.hold(parcel.channel)
         return 0
 
-    def _next_piece(self) -> list[Buffer]:
-        """Return the next frame of the first long message; those that are complete are written off."""
-        while self._long:
-            frame = next(self._long[0].frames, None)
-            if frame is not None:
-                return frame
-            parcel = self._long.popleft().parcel
-            if parcel is not None:
-                self._outbox.written(parcel)
-                self._outbox.release(parcel.channel)
+    def _next_piece(self, parcels: list[Parcel]) -> list[Buffer]:
+        """Return the next frame of the first long message, or nothing when that one is complete.
+
+        A message that is complete is added to the parcels that are sent with it.
+        """
+        frame = next(self._long[0].frames, None)
+        if frame is not None:
+            return frame
+        parcel = self._long.popleft().parcel
+        if parcel is not None:
+            parcels.append(parcel)
+            self._outbox.release(parcel.channel)
         return []
 
     # --- handing over ---------------------------------------------------------------------------------
