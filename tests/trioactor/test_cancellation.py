@@ -312,6 +312,7 @@ async def drain_a_pipeline(stage: Stage) -> None:
     with stage.act():
         report = await stage.system.drain()
         assert report.accepted == report.handled == 6
+    assert stage.system.ledger().queued == 0, "all done, or given back at once"
     await trio.sleep(20)
     with pytest.raises(NotDelivered):
         await ref.tell(Note(4))
