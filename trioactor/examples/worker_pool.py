@@ -34,7 +34,6 @@ class Worker(Actor):
 
 async def main() -> None:
     """Square the first numbers, three at a time, and say which could not be done."""
-    logging.getLogger("trioactor").setLevel(logging.ERROR)  # restarts are expected here
     squares: dict[int, int] = {}
     failed: list[int] = []
     specs = [ChildSpec(Worker, f"worker-{n}") for n in range(WORKERS)]
@@ -61,4 +60,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("trioactor").setLevel(logging.ERROR)  # restarts are expected here
     trio.run(main)
