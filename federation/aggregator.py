@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import trio
 
-from federation.events import Event, RunEnded, WorkerAnswered, WorkerJoined, WorkerLost
+from federation.events import Event, Happened, RunEnded, UpdateLeftOut, WorkerJoined, WorkerLost
 from federation.joining import stay_joined
 from federation.learning import Contribution, Params, average_contributions, check_params, model_sha256
 from federation.messages import (
@@ -35,6 +35,9 @@ from persistence import Damaged, EventRow, NewRun, RoundPersistence, RoundRow, U
 from trioactor import Actor, ActorRef, Rejected
 
 logger = logging.getLogger(__name__)
+
+# What the record keeps as events. Accepted updates stand in its tables.
+KEPT_EVENTS = ("WorkerJoined", "WorkerLost", "UpdateLeftOut", "RunEnded")
 
 
 class Aggregator(Actor):
@@ -74,7 +77,7 @@ class Aggregator(Actor):
         self.context.start_soon(stay_joined, self._provider, join, self._connect_seconds)
 
     async def receive(
-        self, message: OpenRun | AggregateRequest | RecordFailedRound | CloseRun | RunOver | Event
+        self, message: OpenRun | AggregateRequest | RecordFailedRound | CloseRun | RunOver | Happened
     ) -> RunOpened | Aggregated | Recorded | None:
         """Handle one message. What the disk refuses is a failure of the actor, and of the run."""
         match message:
@@ -93,8 +96,8 @@ class Aggregator(Actor):
             case RunOver():
                 self._on_over(message)
                 self.context.stop()
-            case _:
-                await self._keep_event(message)
+            case Happened():
+                await self._keep_events(message)
         return None
 
     # --- runs -------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class Aggregator(Actor):
         self._run_id, opened = await self._offload(find_or_create)
         self._run = request.run
         # From now on notable events have a run to be kept with; those that were before come first.
-        self.context.start_soon(self._provider.tell, Observe(self.context.ref))
+        self.context.start_soon(self._provider.tell, Observe(self.context.ref, KEPT_EVENTS))
         return opened
 
     def _reopen(self, run_id: int) -> RunOpened:
@@ -191,13 +194,11 @@ class Aggregator(Actor):
             reason=request.reason,
         )
 
-    async def _keep_event(self, event: Event) -> None:
-        told = _in_words(event)
-        if told is None or self._run_id is None:
-            return
-        run_id, (source, kind, text, number) = self._run_id, told
-        row = EventRow(at_unix=self._now_unix(), source=source, kind=kind, text=text, round=number)
-        await self._offload(lambda _: self._store.add_events(run_id, [row]))
+    async def _keep_events(self, happened: Happened) -> None:
+        run_id, now_unix = self._run_id, self._now_unix()
+        assert run_id is not None  # it observes only a run that it has opened
+        rows = [row for event in happened.events if (row := _event_row(event, now_unix)) is not None]
+        await self._offload(lambda _: self._store.add_events(run_id, rows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,17 +248,22 @@ def _update_row(one: Attendance) -> UpdateRow:
     )
 
 
-def _in_words(event: Event) -> tuple[str, str, str, int | None] | None:
-    """Return source, kind, text and round of an event that is kept; None for one that the tables tell of."""
+def _event_row(event: Event, now_unix: float) -> EventRow | None:
+    """Return an event as the record keeps it; None for one that its tables tell of."""
     match event:
         case WorkerJoined():
             where = f" from {event.address}" if event.address else ""
-            text = f"registered{where} with {event.num_samples:,} samples"
-            return f"worker-{event.worker_id}", "joined", text, None
+            source, kind = f"worker-{event.worker_id}", "joined"
+            text, number = f"registered{where} with {event.num_samples:,} samples", None
         case WorkerLost():
-            return f"worker-{event.worker_id}", "lost", event.reason, None
-        case WorkerAnswered() if event.verdict != "accepted":
-            return f"worker-{event.worker_id}", event.verdict, event.reason, event.round
+            source, kind = f"worker-{event.worker_id}", "lost"
+            text, number = event.reason, None
+        case UpdateLeftOut():
+            source, kind = f"worker-{event.worker_id}", event.verdict
+            text, number = event.reason, event.round
         case RunEnded():
-            return "provider", event.status.replace(" ", "-"), event.reason, None
-    return None
+            source, kind = "provider", event.status.replace(" ", "-")
+            text, number = event.reason, None
+        case _:
+            return None
+    return EventRow(at_unix=now_unix, source=source, kind=kind, text=text, round=number)

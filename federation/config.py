@@ -329,6 +329,7 @@ class StartConfig(Learning, InWorkspace, Listening):
     name: str = setting("", "What the name of the run says after its time [default: the source].")
     resume: str = setting("", "Go on with a run that was stopped: its name, or 'last'.", metavar="RUN")
     alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
+    picture: bool = setting(True, "Draw the run into its folder when it has finished.")
     in_process: bool = setting(False, "Run all roles in this process, for breakpoints and tests.")
     plain: bool = setting(False, "Print lines instead of a live table.")
 

@@ -7,12 +7,13 @@ disk, and so it can be started again at any time: the record says how far the ru
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TypeVar
 
 import trio
 
 from federation.config import ProviderConfig
-from federation.errors import QuorumLost, RunFailed, Unreachable
+from federation.errors import FederationError, QuorumLost, RunFailed, Unreachable
 from federation.events import (
     AloneEvaluated,
     RoleLost,
@@ -74,8 +75,10 @@ class Course:
         self._state.note(RunBegun, opened.round + 1, pattern.source, pattern.synthetic)
         if not opened.evaluated:
             await self._evaluate(opened.round, weights)
+        self._state.scored = opened.round
         for number in range(opened.round + 1, config.rounds + 1):
             weights = await self._one_round(number, weights)
+        await self._until(lambda: self._state.scored >= config.rounds)
         if config.alone:
             await self._compare_with_alone()
         await self._ask("aggregator", CloseRun(self._state.run, "finished", ""))
@@ -114,7 +117,11 @@ class Course:
         return opened.weights
 
     async def _one_round(self, number: int, weights: Params) -> Params:
-        """Run one round; return the new global model, committed and scored."""
+        """Run one round; return the new global model, committed.
+
+        It is scored while the next round is trained. At most one model is committed and not scored, so
+        the record never lags by more.
+        """
         await self._wait_for_a_worker()
         asked = dict(self._state.roster.workers)
         open_round = Round(train_request(self._state.config, number, weights), asked, self._state.now())
@@ -122,12 +129,13 @@ class Course:
         self._state.note(RoundStarted, number, open_round.asked)
         for register in asked.values():
             self._context.start_soon(register.actor.tell, open_round.request)
-        await self._state.until(lambda: open_round.complete)
+        await self._until(lambda: open_round.complete)
         open_round.close(self._state.now())
         if not open_round.updates:
             await self._give_up(open_round)
+        await self._until(lambda: self._state.scored >= number - 1)
         committed = await self._commit(open_round)
-        await self._evaluate(number, committed)
+        self._context.start_soon(self._evaluate_beside, number, committed)
         return committed
 
     async def _commit(self, closed: Round) -> Params:
@@ -158,6 +166,22 @@ class Course:
         for register in self._state.roster.workers.values():
             self._context.start_soon(register.actor.tell, model)
         return aggregated.weights
+
+    async def _evaluate_beside(self, number: int, weights: Params) -> None:
+        try:
+            await self._evaluate(number, weights)
+        except FederationError as error:
+            self._state.scoring_failure = error
+        else:
+            self._state.scored = number
+        self._state.stir()
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        """Wait for something of a round, but no longer than models can be scored."""
+        state = self._state
+        await state.until(lambda: ready() or state.scoring_failure is not None)
+        if state.scoring_failure is not None:
+            raise state.scoring_failure
 
     async def _evaluate(self, number: int, weights: Params) -> None:
         score = await self._ask("evaluator", EvaluateRequest(self._state.run, number, weights))

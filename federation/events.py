@@ -128,19 +128,37 @@ class RoundStarted:
     asked: tuple[str, ...]
 
 
-@message("federation.event.worker_answered")
-class WorkerAnswered:
-    """What a worker said in an open round was judged.
+@message("federation.event.update_accepted")
+class UpdateAccepted:
+    """A worker's update is part of the round's average.
 
     Attributes:
         at_seconds: When.
         round: Which round.
         worker_id: Which worker.
-        verdict: "accepted", "refused", "failed", "late", "duplicate", "stranger" or "stale".
-        reason: Why it was not accepted, in words.
-        loss: Its training loss, when accepted.
-        accuracy: The same for its accuracy.
+        loss: Its training loss.
+        accuracy: Its training accuracy, 0 to 1.
         bytes_received: Bytes of weights it sent.
+    """
+
+    at_seconds: float
+    round: int
+    worker_id: str
+    loss: float
+    accuracy: float
+    bytes_received: int
+
+
+@message("federation.event.update_left_out")
+class UpdateLeftOut:
+    """A worker's update is no part of an average, or there is none since it could not train.
+
+    Attributes:
+        at_seconds: When.
+        round: Which round; 0 for what a worker trains alone.
+        worker_id: Which worker.
+        verdict: "refused", "failed", "late", "duplicate", "stranger" or "stale".
+        reason: Why, in words.
     """
 
     at_seconds: float
@@ -148,9 +166,6 @@ class WorkerAnswered:
     worker_id: str
     verdict: str
     reason: str
-    loss: float | None
-    accuracy: float | None
-    bytes_received: int
 
 
 @message("federation.event.round_committed")
@@ -252,7 +267,8 @@ Event = (
     | WorkerLost
     | RunBegun
     | RoundStarted
-    | WorkerAnswered
+    | UpdateAccepted
+    | UpdateLeftOut
     | RoundCommitted
     | RoundEvaluated
     | TrainingAlone
@@ -260,7 +276,19 @@ Event = (
     | RunEnded
 )
 
-EVENTS: tuple[type[Any], ...] = Event.__args__
+
+@message("federation.happened")
+class Happened:
+    """What an observer is told: the events since it was last told something, in their order.
+
+    Attributes:
+        events: One or more.
+    """
+
+    events: tuple[Event, ...]
+
+
+EVENTS: tuple[type[Any], ...] = (*Event.__args__, Happened)
 
 
 class Journal:

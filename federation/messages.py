@@ -479,10 +479,12 @@ class Observe:
     """Tell this actor every event so far, and each new one. See `federation.events`.
 
     Attributes:
-        observer: Whom to tell.
+        observer: Whom to tell, with `Happened`.
+        only: The kinds of events it wants, by the names of their classes; empty for all.
     """
 
     observer: ActorRef
+    only: tuple[str, ...] = ()
 
 
 MESSAGES: tuple[type[Any], ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from federation.events import Event
+from federation.events import Event, Happened
 from federation.messages import Observe
 from trioactor import Actor, ActorRef
 
@@ -25,6 +25,7 @@ class Observer(Actor):
         """Begin to observe."""
         self.context.start_soon(self._provider.tell, Observe(self.context.ref))
 
-    async def receive(self, message: Event) -> None:
-        """Pass an event on."""
-        self._on_event(message)
+    async def receive(self, message: Happened) -> None:
+        """Pass events on."""
+        for event in message.events:
+            self._on_event(event)

@@ -15,7 +15,16 @@ import trio
 from federation.config import ProviderConfig
 from federation.course import Course, alone_request
 from federation.errors import ExitStatus, FederationError
-from federation.events import RoleJoined, RoleLost, RunEnded, WorkerAnswered, WorkerJoined, WorkerLost
+from federation.events import (
+    Happened,
+    RoleJoined,
+    RoleLost,
+    RunEnded,
+    UpdateAccepted,
+    UpdateLeftOut,
+    WorkerJoined,
+    WorkerLost,
+)
 from federation.messages import (
     ALONE_ROUND,
     CloseRun,
@@ -86,7 +95,7 @@ class Provider(Actor):
                     self._state.alone[message.worker_id] = message.weights
             case Observe():
                 self._informing += 1
-                self.context.start_soon(self._keep_informed, message.observer)
+                self.context.start_soon(self._keep_informed, message)
             case StopRun():
                 self._stopped_by = message
                 self._running.cancel()
@@ -167,17 +176,19 @@ class Provider(Actor):
             judgement = Judgement(Verdict.STALE, f"for round {update.round}, while no round is open")
         else:
             judgement = self._state.round.take(update, self._state.now())
-        accepted = judgement.verdict is Verdict.ACCEPTED
-        self._state.note(
-            WorkerAnswered,
-            update.round,
-            update.worker_id,
-            str(judgement.verdict),
-            judgement.reason,
-            update.metrics["loss"] if accepted else None,
-            update.metrics["accuracy"] if accepted else None,
-            bytes_of(update.weights),
-        )
+        if judgement.verdict is Verdict.ACCEPTED:
+            self._state.note(
+                UpdateAccepted,
+                update.round,
+                update.worker_id,
+                update.metrics["loss"],
+                update.metrics["accuracy"],
+                bytes_of(update.weights),
+            )
+        else:
+            self._state.note(
+                UpdateLeftOut, update.round, update.worker_id, str(judgement.verdict), judgement.reason
+            )
         return Receipt(judgement.verdict, judgement.reason)
 
     def _training_failed(self, failed: TrainingFailed) -> None:
@@ -185,9 +196,7 @@ class Provider(Actor):
             self._state.alone.pop(failed.worker_id, None)
         elif self._state.round is not None and self._state.round.number == failed.round:
             self._state.round.fail(failed.worker_id, failed.reason, self._state.now())
-        self._state.note(
-            WorkerAnswered, failed.round, failed.worker_id, "failed", failed.reason, None, None, 0
-        )
+        self._state.note(UpdateLeftOut, failed.round, failed.worker_id, "failed", failed.reason)
 
     # --- the run ----------------------------------------------------------------------------
 
@@ -216,20 +225,21 @@ class Provider(Actor):
 
     # --- events and waiting -----------------------------------------------------------------
 
-    async def _keep_informed(self, observer: ActorRef) -> None:
-        """Tell an observer everything, at its own pace, until the run or the observer has ended."""
+    async def _keep_informed(self, wish: Observe) -> None:
+        """Tell an observer what it wants to know, at its own pace, until the run or it has ended."""
+        place, ended = 0, False
         try:
-            async with observer.watch():
-                place, ended = 0, False
+            async with wish.observer.watch():
                 while not ended:
                     place, events = self._state.journal.after(place)
-                    for event in events:
-                        await observer.tell(event)
                     ended = bool(events) and isinstance(events[-1], RunEnded)
+                    wanted = [one for one in events if not wish.only or type(one).__name__ in wish.only]
+                    if wanted:
+                        await wish.observer.tell(Happened(tuple(wanted)))
                     while not ended and self._state.journal.count == place:
                         await self._state.changed.wait()
         except PeerDown as down:
-            logger.info("an observer%s is gone: %s", _from(observer), down.reason)
+            logger.info("an observer%s is gone: %s", _from(wish.observer), down.reason)
         finally:
             self._informing -= 1
             self._state.stir()

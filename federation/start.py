@@ -20,7 +20,9 @@ from federation.workspace import RunFolder, new_run_folder
 from persistence import DatabaseError, RoundPersistence
 
 # What may be given anew to a run that goes on. Anything else would make it another run.
-FREE_WHEN_RESUMED = frozenset({"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone"})
+FREE_WHEN_RESUMED = frozenset(
+    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture"}
+)
 
 LAUNCHER = "bin/start-provider-mode"
 
@@ -68,7 +70,8 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
     try:
         committed = _settle_record(config, folder, outcome)
         if committed:
-            write_results(folder, config.database, picture=outcome.status is ExitStatus.FINISHED)
+            picture = config.picture and outcome.status is ExitStatus.FINISHED
+            write_results(folder, config.database, picture=picture)
     except (DatabaseError, OSError) as error:
         _tell(config, folder, outcome, 0)
         return explain(error)
@@ -136,7 +139,7 @@ def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: i
         places = {
             "record": str(config.database),
             "run folder": f"{folder.path}/",
-            "picture": str(folder.plot),
+            **({"picture": str(folder.plot)} if config.picture else {}),
             "look again": f"bin/report{elsewhere} {folder.run}",
         }
         sys.stdout.write(summary(outcome.view, places) + "\n")

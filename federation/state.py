@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from federation.config import ProviderConfig
+from federation.errors import FederationError
 from federation.events import Event, Journal
 from federation.learning import Params
 from federation.roster import Roster
@@ -31,6 +32,8 @@ class RunState:
         round: The last round that was opened; None before the first and when the rounds are over.
         alone: What each worker that was asked has trained alone, None while it trains.
         committed: The last round that is on disk, 0 before the first.
+        scored: The last round whose model is scored.
+        scoring_failure: Why one could not be, which ends the run.
         model_sha256: The fingerprint of the last model that is on disk, empty before there is one.
         changed: Set when any of this changes, and then replaced by a fresh one.
     """
@@ -43,6 +46,8 @@ class RunState:
         self.round: Round | None = None
         self.alone: dict[str, Params | None] = {}
         self.committed = 0
+        self.scored = 0
+        self.scoring_failure: FederationError | None = None
         self.model_sha256 = ""
         self._started_at = trio.current_time()
         self.changed = trio.Event()

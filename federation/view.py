@@ -22,7 +22,8 @@ from federation.events import (
     RunEnded,
     RunPlanned,
     TrainingAlone,
-    WorkerAnswered,
+    UpdateAccepted,
+    UpdateLeftOut,
     WorkerJoined,
     WorkerLost,
 )
@@ -207,8 +208,10 @@ def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
             return _run_begun(view, event)
         case RoundStarted():
             return _round_started(view, event)
-        case WorkerAnswered():
-            return _worker_answered(view, event)
+        case UpdateAccepted():
+            return _update_accepted(view, event)
+        case UpdateLeftOut():
+            return _update_left_out(view, event)
         case RoundCommitted():
             return _round_committed(view, event)
         case RoundEvaluated():
@@ -291,11 +294,7 @@ def _round_started(view: RunView, event: RoundStarted) -> RunView:
     return replace(view, rounds=(*earlier, started))
 
 
-def _worker_answered(view: RunView, event: WorkerAnswered) -> RunView:
-    if event.verdict != "accepted":
-        if event.verdict in ("refused", "failed", "late"):
-            view = _with_worker(view, event.worker_id, event.at_seconds, event.verdict)
-        return _with_notice(view, event.at_seconds, _unaccepted_in_words(event))
+def _update_accepted(view: RunView, event: UpdateAccepted) -> RunView:
     before = view.workers.get(event.worker_id)
     view = _with_worker(
         view,
@@ -309,11 +308,14 @@ def _worker_answered(view: RunView, event: WorkerAnswered) -> RunView:
     return _with_round(view, event.round, lambda one: replace(one, answered=(*one.answered, event.worker_id)))
 
 
-def _unaccepted_in_words(event: WorkerAnswered) -> str:
+def _update_left_out(view: RunView, event: UpdateLeftOut) -> RunView:
+    if event.verdict in ("refused", "failed", "late"):
+        view = _with_worker(view, event.worker_id, event.at_seconds, event.verdict)
     when = f"round {event.round}" if event.round else "alone"
+    text = f"{when}: the update of worker {event.worker_id} is {event.verdict}: {event.reason}"
     if event.verdict == "failed":
-        return f"{when}: worker {event.worker_id} could not train: {event.reason}"
-    return f"{when}: the update of worker {event.worker_id} is {event.verdict}: {event.reason}"
+        text = f"{when}: worker {event.worker_id} could not train: {event.reason}"
+    return _with_notice(view, event.at_seconds, text)
 
 
 def _round_committed(view: RunView, event: RoundCommitted) -> RunView:

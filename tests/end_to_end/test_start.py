@@ -21,7 +21,7 @@ from federation.learning import load_params, model_sha256
 from tests.end_to_end.conftest import PATIENCE_SECONDS, ROOT, Command, Workspace
 
 # Rounds that take long enough for something to happen in one of them.
-LONG = ("--rounds", "500", "--epochs", "100", "--no-alone")
+LONG = ("--rounds", "500", "--epochs", "100", "--no-alone", "--no-picture")
 
 
 def report(workspace: Workspace, *arguments: str) -> dict[str, object]:
@@ -71,7 +71,7 @@ def test_three_rounds_from_one_command(workspace: Workspace) -> None:
 def test_the_same_seed_gives_the_same_bytes_in_processes_and_in_one(workspace: Workspace) -> None:
     shas = set()
     for flags in ((), ("--in-process",)):
-        run = workspace.start("--rounds", "2", "--no-alone", "--seed", "5", *flags)
+        run = workspace.start("--rounds", "2", "--no-alone", "--no-picture", "--seed", "5", *flags)
         assert run.wait() == 0, run.stderr
         found = re.search(r"model SHA-256 +([0-9a-f]{64})", run.stdout)
         assert found is not None
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_bytes_in_processes_and_in_one(workspace: W
 
 
 def test_settings_of_a_run_make_the_same_run_again(workspace: Workspace) -> None:
-    first = workspace.start("--rounds", "2", "--no-alone", "--mu", "0.1", "--in-process")
+    first = workspace.start("--rounds", "2", "--no-alone", "--no-picture", "--mu", "0.1", "--in-process")
     assert first.wait() == 0, first.stderr
     (folder,) = (workspace.path / "runs").iterdir()
 
@@ -111,7 +111,7 @@ def test_others_read_the_record_while_the_run_writes_it(workspace: Workspace) ->
 
 
 def test_a_worker_killed_in_mid_run_is_named_and_the_run_goes_on(workspace: Workspace) -> None:
-    run = workspace.start("--rounds", "12", "--epochs", "100", "--no-alone")
+    run = workspace.start("--rounds", "12", "--epochs", "100", "--no-alone", "--no-picture")
     run.wait_for("round  2/12")
     os.kill(workspace.process_of("region_B.npz"), signal.SIGKILL)
     killed = time.monotonic()
@@ -155,12 +155,12 @@ def stop(workspace: Workspace, run: Command, number: int, status: int) -> None:
 
 
 def test_a_run_that_is_stopped_ends_at_once_and_goes_on_to_the_same_bytes(workspace: Workspace) -> None:
-    job = ("--rounds", "10", "--epochs", "100", "--no-alone")
+    job = ("--rounds", "10", "--epochs", "100", "--no-alone", "--no-picture")
     run = workspace.start(*job)
     run.wait_for("round  2/10")
     stop(workspace, run, signal.SIGINT, 130)
 
-    again = workspace.start("--resume", "last")
+    again = workspace.start("--resume", "last", "--no-picture")
     assert again.wait() == 0, again.stderr
     undisturbed = workspace.start(*job, "--in-process")
     assert undisturbed.wait() == 0, undisturbed.stderr
@@ -235,12 +235,12 @@ def test_on_a_terminal_there_is_a_live_table(workspace: Workspace) -> None:
 
 def test_data_is_prepared_when_there_is_none(tmp_path: Path) -> None:
     fresh = Workspace(tmp_path)
-    run = fresh.start("--rounds", "1", "--no-alone", "--samples", "100", "--in-process")
+    run = fresh.start("--rounds", "1", "--no-alone", "--no-picture", "--samples", "100", "--in-process")
 
     assert run.wait() == 0, run.stderr
     assert "100 of 100" in run.stderr
     with np.load(fresh.path / "dataset" / "region_A.npz") as region:
         assert region["X"].shape[1] == 512
-    again = fresh.start("--rounds", "1", "--no-alone", "--in-process")
+    again = fresh.start("--rounds", "1", "--no-alone", "--no-picture", "--in-process")
     assert again.wait() == 0, again.stderr
     assert "of 100" not in again.stderr

@@ -17,11 +17,12 @@ from federation.events import (
     AloneEvaluated,
     RoleLost,
     RoundCommitted,
+    RoundEvaluated,
     RoundStarted,
     RunBegun,
     RunEnded,
     TrainingAlone,
-    WorkerAnswered,
+    UpdateAccepted,
     WorkerJoined,
     WorkerLost,
 )
@@ -195,7 +196,7 @@ async def test_a_worker_that_comes_back_while_the_round_is_open_is_asked_again(
         await stage.until(WorkerLost)
 
         await stage.puppet(provider, "B", sound("B"))
-        await stage.until(WorkerAnswered)
+        await stage.until(UpdateAccepted)
         await slow.say(sound("A")(slow.asked[0]))
         await stage.ended.wait()
 
@@ -379,7 +380,7 @@ async def test_an_evaluator_that_was_gone_for_a_while_is_asked_when_it_is_back(
         await trio.sleep(2)
 
         await stage.evaluate(provider)
-        await stage.until(RoundStarted, 2)
+        await stage.until(RoundEvaluated)
 
         assert len(stage.store.evaluations(stage.run().id)) == 1
         await provider.tell(StopRun("enough"))
