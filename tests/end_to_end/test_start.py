@@ -130,7 +130,7 @@ def test_a_worker_killed_in_mid_run_is_named_and_the_run_goes_on(workspace: Work
 
 
 def test_a_run_that_loses_all_workers_keeps_what_it_has_and_says_so(workspace: Workspace) -> None:
-    run = workspace.start(*LONG, "--register-seconds", "3")
+    run = workspace.start(*LONG, "--register-seconds", "8")
     run.wait_for("round   2/500")
     for name in "ABC":
         os.kill(workspace.process_of(f"region_{name}.npz"), signal.SIGKILL)
