@@ -79,7 +79,7 @@ class Summary:
         yield ""
         yield (
             f"{self.times['handled']:,} messages handled in {self.events:,} events of the network and"
-            f" {self.seconds / 3600:,.1f} virtual hours; {self.times['audited']:,} seeds audited without a gap"
+            f" {self.seconds / 3600:,.1f} virtual hours; {self.times['audited']:,} seeds audited all the time"
         )
 
     def _line(self, kind: str, text: str) -> str:

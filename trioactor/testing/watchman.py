@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import trio
 
 from trioactor.testing.network import NETWORK_TASK
 
-# So often trio may look for something to do in vain before that means that there is nothing. Twice is
-# usual: once to find all tasks waiting, once when the clock has jumped.
-IDLE_ROUNDS = 20
+# trio looks for something to do, and when there is nothing it looks again at once, since virtual time has
+# nothing to wait for. So a dead end is found soon, and looking for one now and then costs nothing.
+ROUNDS_BETWEEN_LOOKS = 200
 
 
 class Watchman(trio.abc.Instrument):
@@ -22,16 +24,15 @@ class Watchman(trio.abc.Instrument):
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.finding = ""
-        self._idle_rounds = 0
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Something has happened."""
-        self._idle_rounds = 0
+        self._rounds = 0
 
     def before_io_wait(self, timeout: float) -> None:
-        """Trio has looked for something to do, and not found it if this comes again and again."""
-        self._idle_rounds += 1
-        if self._idle_rounds == IDLE_ROUNDS:
+        """Look, each time that trio has gone round so often."""
+        self._rounds += 1
+        if self._rounds % ROUNDS_BETWEEN_LOOKS:
+            return
+        state = trio.lowlevel.current_statistics()
+        if not state.tasks_runnable and state.seconds_to_next_deadline == inf:
             tasks = "\n  ".join(_where_all_wait())
             self.finding = f"every task waits, and nothing will wake one:\n  {tasks}"
             self.scope.cancel()
