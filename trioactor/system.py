@@ -20,6 +20,7 @@ from trioactor.envelope import Envelope, Target
 from trioactor.errors import NameTaken, NotDelivered
 from trioactor.ledger import Ledger, Tally
 from trioactor.limits import Limits
+from trioactor.link import Link
 from trioactor.mailbox import MailboxSettings
 from trioactor.messages import wire_name_of
 from trioactor.middleware import CallNext, Chain, Middleware
@@ -270,6 +271,11 @@ class ActorSystem:
         ref is a near one.
         """
         return self._network().ref_at((host, port), actor_id)
+
+    @property
+    def links(self) -> list[Link]:
+        """What there is between this system and each peer: `link.state`, and `link.reason` when down."""
+        return self._remote.links if self._remote is not None else []
 
     @property
     def network_counts(self) -> Counts:

@@ -39,7 +39,8 @@ async def ask_from(files: Files | None, port: int, host: str = "127.0.0.1") -> l
         if files is not None:
             system.enable_ssl(files.certfile, files.keyfile, files.ca_cert)
         with trio.fail_after(5):
-            return await system.ref(host, port, "clerk").ask(Read())
+            diary = await system.ref(host, port, "clerk").ask(Read())
+    return diary
 
 
 async def test_both_sides_with_a_certificate_speak(good: Files) -> None:
