@@ -50,6 +50,7 @@ class VirtualSocket(trio.socket.SocketType):
         self._endpoint: Endpoint | None = None
         self._closed = False
         self._said_all = False
+        self._was_refused = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.getsockname()}"
@@ -171,6 +172,9 @@ class VirtualSocket(trio.socket.SocketType):
             raise error_of(errno.EISCONN if self._endpoint.established else errno.EALREADY)
         if self._listening is not None:
             raise error_of(errno.EINVAL, "the socket listens")
+        if self._was_refused:  # Linux says so once; the sockets of trio do not block
+            self._was_refused = False
+            raise error_of(errno.ECONNABORTED)
         remote = self._directory.ip_of(address[0] or "127.0.0.1"), address[1]
         endpoint = self._endpoint = self._host.connect(self._bound, remote)
         try:
@@ -184,6 +188,7 @@ class VirtualSocket(trio.socket.SocketType):
             if not endpoint.established:
                 endpoint.close()
                 self._endpoint = None
+                self._was_refused = True
             raise error_of(number, f"error connecting to {address!r}")
 
     # --- sending ------------------------------------------------------------------------------------
@@ -191,7 +196,7 @@ class VirtualSocket(trio.socket.SocketType):
     async def send(self, data: Buffer, flags: int = 0, /) -> int:
         """Send a part of the data, at least one byte of it, and return how much that was."""
         await checkpoint_if_cancelled()
-        endpoint = self._connected()
+        endpoint = self._connected(otherwise=errno.EPIPE)
         if endpoint.can_write:
             await cancel_shielded_checkpoint()
             self._check_open()
@@ -276,12 +281,12 @@ class VirtualSocket(trio.socket.SocketType):
         if self._life != self._host.life:
             raise error_of(errno.ENETDOWN, f"host {self._host.name!r} has crashed")
 
-    def _connected(self, *, standing: bool = False) -> Endpoint:
+    def _connected(self, *, standing: bool = False, otherwise: int = errno.ENOTCONN) -> Endpoint:
         """The end of the connection. Raises OSError when there is none."""
         self._check_open()
         endpoint = self._endpoint
         if endpoint is None or (not endpoint.established and (standing or endpoint.error is None)):
-            raise error_of(errno.ENOTCONN)
+            raise error_of(otherwise)
         return endpoint
 
     def _refuse(self, what: str) -> NoReturn:

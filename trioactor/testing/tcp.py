@@ -138,7 +138,8 @@ class Endpoint:
             if self.peer is not None and data:
                 self.outgoing.receipt(partial(self.peer.on_read, len(data)))
             return data
-        self._raise_error()
+        if not self._eof:
+            self._raise_error()
         return b""
 
     def finish(self) -> None:
@@ -222,7 +223,7 @@ class Endpoint:
         """The other end knows nothing of a connection."""
         if not self._broken:
             self.note("was reset")
-            self._break(errno.ECONNRESET)
+            self._break(errno.EPIPE if self._eof else errno.ECONNRESET)
 
     def on_read(self, size: int) -> None:
         """The program at the other end has read so many bytes."""
