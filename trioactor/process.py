@@ -93,6 +93,8 @@ class Command:
         grace_seconds: Between the request to end (SIGTERM) and the end by force (SIGKILL). Less than
             the system's `post_stop_seconds`.
         ok_statuses: Exit statuses that are no failure.
+        own_group: Whether it is in a process group of its own: then Ctrl-C reaches this program alone,
+            which ends it in good order.
     """
 
     arguments: Sequence[str]
@@ -100,6 +102,7 @@ class Command:
     folder: Path | None = None
     grace_seconds: float = GRACE_SECONDS
     ok_statuses: frozenset[int] = frozenset({0})
+    own_group: bool = True
 
     @property
     def name(self) -> str:
@@ -116,11 +119,19 @@ class ProcessActor(Actor):
         command: What to run.
         on_line: Called with the channel and each line that the process writes, without the line end;
             must not wait. By default what it writes is read and let go.
+        on_exit: Called with the exit status when the process has ended by itself, before that is a
+            failure or a stop of the actor; must not wait.
     """
 
-    def __init__(self, command: Command, on_line: Callable[[Channel, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        command: Command,
+        on_line: Callable[[Channel, str], None] | None = None,
+        on_exit: Callable[[int], None] | None = None,
+    ) -> None:
         self._command = command
         self._on_line = on_line
+        self._on_exit = on_exit
         self._process: trio.Process | None = None
         self._started_at = 0.0
         self._last_lines: list[str] = []  # of stderr
@@ -141,6 +152,7 @@ class ProcessActor(Actor):
                 stderr=subprocess.PIPE,
                 cwd=command.folder,
                 env=environment,
+                process_group=0 if command.own_group else None,
             )
         except OSError as error:
             raise CannotStart(
@@ -182,6 +194,8 @@ class ProcessActor(Actor):
             status = await process.wait()
             # Its own children may hold the pipes open: what is in them is read, no more is awaited.
             readers.cancel_scope.deadline = trio.current_time() + self._command.grace_seconds
+        if self._on_exit is not None:
+            self._on_exit(status)
         if status not in self._command.ok_statuses:
             raise ProcessFailed(self._command.name, status, self._last_lines)
         self.context.stop()

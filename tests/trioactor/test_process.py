@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,31 @@ async def test_statuses_can_be_declared_good() -> None:
         ref.on_down(lambda _: ended.set())
         with trio.fail_after(PATIENCE_SECONDS):
             await ended.wait()
+
+
+async def test_whoever_wants_to_know_is_told_the_status_of_each_end() -> None:
+    """Also of those that count as failures; not when it was we who ended it."""
+    statuses: list[int] = []
+    lives = iter(["raise SystemExit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", SLEEPER])
+    lines = Lines()
+    make = lambda: ProcessActor(python(next(lives)), lines, statuses.append)
+    spec = ChildSpec(make, "p")
+    async with ActorSystem() as system:
+        await system.actor_of(lambda: Supervisor([spec], backoff=Backoff(first_seconds=0.01)), "sup")
+        await lines.wait_for(lambda seen: ("stdout", "up") in seen)
+    assert statuses == [3, -signal.SIGKILL]
+
+
+async def test_a_process_is_in_a_group_of_its_own_unless_it_is_told_otherwise() -> None:
+    """Ctrl-C goes to the whole group in the foreground; ours is to end its processes in good order."""
+    program = "import os; print(os.getpgid(0))"
+    for own_group in (True, False):
+        lines = Lines()
+        async with ActorSystem() as system:
+            command = python(program, own_group=own_group)
+            await system.actor_of(partial(ProcessActor, command, lines), "p")
+            await lines.wait_for(bool)
+        assert (lines.seen[0][1] != str(os.getpgid(0))) == own_group
 
 
 async def test_a_program_that_does_not_exist_fails_the_start() -> None:
