@@ -129,7 +129,7 @@ class Settings:
             if value == one.default:
                 continue
             if isinstance(value, bool):
-                flags += [flag_of(one.name)]
+                flags += [flag_of(one.name) if value else flag_of(f"no_{one.name}")]
             elif isinstance(value, tuple) and not isinstance(value, Address):
                 flags += [part for item in value for part in (flag_of(one.name), str(item))]
             else:

@@ -110,7 +110,7 @@ def error_in(log: str) -> str:
     starts = [place for place, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
     if not starts:
         return ""
-    return " ".join(lines[starts[-1] :]).removeprefix(ERROR_PREFIX).strip()
+    return " ".join(line.strip() for line in lines[starts[-1] :]).removeprefix(ERROR_PREFIX).strip()
 
 
 def how_it_ended(status: int | None) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from federation.config import StartConfig, flag_of
 from federation.errors import ExitStatus, SettingsError
 from federation.launch import Outcome, run_in_process, run_in_processes
-from federation.learning import Region
+from federation.learning import Region, one_blas_thread
 from federation.preflight import PreparationFailed, check_address, check_record, ready_regions, say
 from federation.programs import explain, run_program, say_error
 from federation.results import read_settings, write_results, write_settings
@@ -59,7 +59,8 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
     async def work(stop: Stop) -> ExitStatus:
         nonlocal outcome
         if config.in_process:
-            outcome = await run_in_process(config, folder, regions, screen, stop)
+            with one_blas_thread():
+                outcome = await run_in_process(config, folder, regions, screen, stop)
         else:
             outcome = await run_in_processes(config, folder, screen, stop)
         return outcome.status

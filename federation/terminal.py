@@ -86,8 +86,8 @@ def new_lines(before: RunView, after: RunView) -> list[str]:
         lines.append(_opening_line(after))
     fresh = after.notice_count - before.notice_count
     lines += [notice.text for notice in after.notices[-fresh:]] if fresh else []
-    seen = {one.number for one in before.finished_rounds}
-    lines += [round_line(after, one) for one in after.finished_rounds if one.number not in seen]
+    over = after.rounds[before.finished_count : after.finished_count]
+    lines += [round_line(after, one) for one in over]
     if before.status != "alone" and after.status == "alone":
         lines.append("for comparison, each worker now trains alone")
     return lines
@@ -188,7 +188,7 @@ class Picture:
         if not view.rounds_planned or view.started_seconds is None:
             return _styled("waiting for all roles to be there", "dim")
         until = self.now_seconds if view.ended_seconds is None else view.ended_seconds
-        done = len(view.finished_rounds) / max(1, view.rounds_planned - view.first_round + 1)
+        done = view.finished_count / max(1, view.rounds_planned - view.first_round + 1)
         begun = view.rounds[-1].number if view.rounds else view.first_round - 1
         text = _styled(f"round {begun} of {view.rounds_planned} ", "")
         clock = f" {_clock(until - view.started_seconds)}"
@@ -333,7 +333,8 @@ def summary(view: RunView, places: Mapping[str, str]) -> str:
         view: The run at its end.
         places: What lies where, and what to do next: label and text.
     """
-    lines = [f"Finished: {len(view.finished_rounds)} rounds{_taken(view)}, {data_in_words(view)}."]
+    count = view.finished_count
+    lines = [f"Finished: {count} round{'' if count == 1 else 's'}{_taken(view)}, {data_in_words(view)}."]
     if view.accuracy is not None:
         lines += ["", *_comparison(view, view.accuracy)]
     rows = {"model SHA-256": view.model_sha256, **places}
@@ -344,9 +345,10 @@ def summary(view: RunView, places: Mapping[str, str]) -> str:
 
 def _taken(view: RunView) -> str:
     """Say how long the rounds took, with averaging, writing and scoring, without what came after them."""
-    if view.started_seconds is None or not view.finished_rounds:
+    if view.started_seconds is None or not view.finished_count:
         return ""
-    return f" in {(view.finished_rounds[-1].ended_seconds or 0) - view.started_seconds:.1f} s"
+    ended = view.rounds[view.finished_count - 1].ended_seconds or view.started_seconds
+    return f" in {ended - view.started_seconds:.1f} s"
 
 
 def _comparison(view: RunView, accuracy: float) -> list[str]:

@@ -114,11 +114,6 @@ class RoundView:
     bytes: int = 0
     ended_seconds: float | None = None
 
-    @property
-    def over(self) -> bool:
-        """Whether it is committed and scored."""
-        return self.ended_seconds is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
@@ -140,7 +135,8 @@ class RunView:
         synthetic: Whether the data was made by a program.
         roles: Provider, Aggregator and Evaluator by name.
         workers: By worker id.
-        rounds: The rounds that have started, in order. A round that was begun anew is there once.
+        rounds: The rounds that have started, in order, without gaps.
+        finished_count: How many of them are over: committed and scored.
         alone: What each worker reaches alone on the evaluation region: its accuracy.
         notices: What happened beside the rounds, in words, the last `MAX_NOTICES` of it.
         notice_count: How many notices there were in all.
@@ -160,6 +156,7 @@ class RunView:
     roles: Mapping[str, RoleView] = field(default_factory=dict)
     workers: Mapping[str, WorkerView] = field(default_factory=dict)
     rounds: tuple[RoundView, ...] = ()
+    finished_count: int = 0
     alone: Mapping[str, float] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     notice_count: int = 0
@@ -176,15 +173,9 @@ class RunView:
         return self.ended_seconds is not None
 
     @property
-    def finished_rounds(self) -> tuple[RoundView, ...]:
-        """The rounds that are over: committed and scored."""
-        return tuple(one for one in self.rounds if one.over)
-
-    @property
     def accuracy(self) -> float | None:
         """The accuracy of the last scored global model on the evaluation region."""
-        finished = self.finished_rounds
-        return finished[-1].accuracy if finished else None
+        return self.rounds[self.finished_count - 1].accuracy if self.finished_count else None
 
 
 def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
@@ -290,8 +281,7 @@ def _round_started(view: RunView, event: RoundStarted) -> RunView:
     started = RoundView(number=event.round, asked=event.asked, started_seconds=event.at_seconds)
     for worker_id in event.asked:
         view = _with_worker(view, worker_id, event.at_seconds, "training")
-    earlier = tuple(one for one in view.rounds if one.number != event.round)
-    return replace(view, rounds=(*earlier, started))
+    return replace(view, rounds=(*view.rounds, started))
 
 
 def _update_accepted(view: RunView, event: UpdateAccepted) -> RunView:
@@ -338,16 +328,13 @@ def _round_committed(view: RunView, event: RoundCommitted) -> RunView:
 
 def _round_evaluated(view: RunView, event: RoundEvaluated) -> RunView:
     view = _with_role(view, "evaluator", "ready", event.at_seconds)
-    return _with_round(
+    view = _with_round(
         view,
         event.round,
-        lambda one: replace(
-            one,
-            loss=event.loss,
-            accuracy=event.accuracy,
-            ended_seconds=event.at_seconds,
-        ),
+        lambda one: replace(one, loss=event.loss, accuracy=event.accuracy, ended_seconds=event.at_seconds),
     )
+    finished = min(max(0, event.round - view.first_round + 1), len(view.rounds))
+    return replace(view, finished_count=finished)
 
 
 # --- small changes --------------------------------------------------------------------------
@@ -364,7 +351,10 @@ def _with_worker(view: RunView, worker_id: str, at_seconds: float, state: str, *
 
 
 def _with_round(view: RunView, number: int, change: Callable[[RoundView], RoundView]) -> RunView:
-    return replace(view, rounds=tuple(change(one) if one.number == number else one for one in view.rounds))
+    place = number - view.first_round
+    if not 0 <= place < len(view.rounds):  # scored when a run goes on, committed before it was stopped
+        return view
+    return replace(view, rounds=(*view.rounds[:place], change(view.rounds[place]), *view.rounds[place + 1 :]))
 
 
 def _with_notice(view: RunView, at_seconds: float, text: str) -> RunView:

@@ -1,0 +1,175 @@
+"""What lies in a workspace: addresses, run folders, running processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from federation.cleanup import clean_up
+from federation.config import Address
+from federation.errors import SettingsError, Unreachable
+from federation.workspace import (
+    address_file,
+    all_registered,
+    make_writable,
+    new_run_folder,
+    read_address,
+    registered,
+    started_ticks,
+    wait_for_address,
+)
+
+NOON = datetime(2026, 11, 24, 12, 0, 0)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match="file/inside: it cannot be written"):
+        make_writable(tmp_path / "file" / "inside")
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    make_writable(tmp_path / "a" / "b")
+
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_an_address_is_there_for_as_long_as_the_provider(tmp_path: Path) -> None:
+    path = tmp_path / "address.json"
+    with address_file(path, Address("127.0.0.1", 7000), "run"):
+        assert read_address(path) == Address("127.0.0.1", 7000)
+
+    assert read_address(path) is None
+
+
+def test_the_address_of_a_later_provider_stays(tmp_path: Path) -> None:
+    path = tmp_path / "address.json"
+    with address_file(path, Address("127.0.0.1", 7000), "run"):
+        path.write_text('{"host": "127.0.0.1", "port": 7001}')
+
+    assert read_address(path) == Address("127.0.0.1", 7001)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"host": "x"}', '{"host": "x", "port": "y"}'])
+def test_a_file_that_is_no_address_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "address.json"
+    path.write_text(text)
+
+    with pytest.raises(SettingsError, match=r"address\.json: this is no address"):
+        read_address(path)
+
+
+async def test_an_address_is_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
+    path = tmp_path / "address.json"
+
+    async def write_later() -> None:
+        await trio.sleep(5)
+        path.write_text('{"host": "::1", "port": 7000}')
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write_later)
+        assert await wait_for_address(path, 60) == Address("::1", 7000)
+    assert trio.current_time() < 5.1
+
+
+async def test_an_address_is_not_waited_for_for_ever(tmp_path: Path, autojump_clock: MockClock) -> None:
+    with pytest.raises(Unreachable, match="within 3 s; start one with this workspace"):
+        await wait_for_address(tmp_path / "address.json", 3)
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    first = new_run_folder(tmp_path, "digits", NOON)
+    second = new_run_folder(tmp_path, "digits", NOON)
+
+    assert (first.run, second.run) == ("20261124-120000-digits", "20261124-120000-digits-2")
+    assert first.log("provider").parent.is_dir()
+
+
+# --- processes ------------------------------------------------------------------------------
+
+
+def test_a_running_process_is_found_by_its_id_and_its_start(tmp_path: Path) -> None:
+    with registered(tmp_path, "provider"):
+        (found,) = all_registered(tmp_path)
+        assert (found.pid, found.role) == (os.getpid(), "provider")
+        assert found.alive
+
+    assert all_registered(tmp_path) == []
+
+
+def test_another_process_of_the_same_id_is_not_taken_for_ours(tmp_path: Path) -> None:
+    with registered(tmp_path, "provider"):
+        path = tmp_path / "processes" / f"{os.getpid()}.json"
+        entry = json.loads(path.read_text())
+        path.write_text(json.dumps({**entry, "started_ticks": entry["started_ticks"] - 1}))
+        (found,) = all_registered(tmp_path)
+
+        assert not found.alive
+
+
+def test_a_process_that_ended_has_no_start() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+        assert started_ticks(process.pid) is None
+
+
+def sleeper(workspace: Path) -> subprocess.Popen[str]:
+    """Start a process that says it runs for the workspace, and does not end when asked to."""
+    program = (
+        "import signal, sys, time; from pathlib import Path;"
+        "from federation.workspace import registered;"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "w = registered(Path(sys.argv[1]), 'workers'); w.__enter__(); print('ready', flush=True);"
+        "time.sleep(60)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(workspace)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+async def reap(process: subprocess.Popen[str]) -> None:
+    """Wait for a process, as its own parent does."""
+    await trio.to_thread.run_sync(process.wait)
+
+
+async def test_a_process_that_does_not_end_when_asked_to_is_made_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("federation.cleanup.GRACE_SECONDS", 0.2)
+    with sleeper(tmp_path) as process:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reap, process)
+            done = await clean_up(tmp_path)
+
+        assert process.returncode == -9
+    assert done == [f"ended workers (pid {process.pid})"]
+    assert all_registered(tmp_path) == []
+
+
+def test_what_is_stale_is_removed_and_the_record_is_not(tmp_path: Path) -> None:
+    (tmp_path / "processes").mkdir()
+    (tmp_path / "processes" / "77.json").write_text("half writ")
+    (tmp_path / "address.json").touch()
+    (tmp_path / "training.db").touch()
+
+    done = trio.run(clean_up, tmp_path)
+
+    assert len(done) == 2
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["training.db"]
+
+
+async def test_where_nothing_is_there_is_nothing_to_do(tmp_path: Path) -> None:
+    assert await clean_up(tmp_path / "none") == []
