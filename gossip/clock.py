@@ -6,8 +6,9 @@ A Lamport clock (Lamport, 1978) with three bounds that others had to learn about
 - **a bounded advance**: a time more than `2**20` ahead is not obeyed. Whatever carries it is put aside and
   tried again later, not thrown away: an honest peer that was away for long would otherwise never agree with
   the others. Two peers that both show so late a time are believed (`witness`); one alone is not;
-- **a lease**: before a time is used, a time beyond it is on disk. A peer that crashed goes on behind its
-  lease, so what it did last and did not save cannot make it use a time twice.
+- **a lease**: before a time is used or obeyed, a time beyond it is on disk. A peer that crashed goes on behind
+  its lease. So what it did last and did not save cannot make it use a time twice, and what it writes next is
+  later than all that it ever saw: also later than a floor below which others have collected.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_ADVANCE = 2**20
 """How far one message can move a clock. A liar needs four million million messages to the ceiling."""
 
 LEASE_TIMES = 1024
-"""How many times one write to disk allows: a fsync costs milliseconds, a tick a microsecond."""
+"""How far one write to disk reaches: a fsync costs milliseconds, a tick a microsecond."""
 
 MAX_FAR_WITNESSES = 64
 MAX_PARKED = 64
@@ -49,7 +50,7 @@ class LeaseStore(Protocol):
     """Where a clock keeps its lease."""
 
     def save_lease(self, until: int) -> None:
-        """Have on disk, before this returns, that times below `until` may be in use."""
+        """Have on disk, before this returns, that times below `until` may have been used or seen."""
 
 
 def check_time(time: object) -> int:
@@ -77,7 +78,7 @@ class LamportClock:
 
     def __init__(self, store: LeaseStore, *, lease_end: int = 0) -> None:
         self._store = store
-        self._lease_end = check_time(lease_end)
+        self._lease_end = lease_end
         self._time = max(lease_end - 1, 0)
         self._far: OrderedDict[str, int] = OrderedDict()
 
@@ -88,13 +89,13 @@ class LamportClock:
 
     @property
     def lease_end(self) -> int:
-        """Times below may be in use, says the disk."""
+        """Times below may have been used or seen, says the disk."""
         return self._lease_end
 
     def tick(self) -> int:
         """Return a time for an event of this replica, later than all that it has used or seen.
 
-        Writes to disk when the lease is used up, every `LEASE_TIMES` times.
+        Like all that moves the clock, it writes to disk when the lease is used up, every `LEASE_TIMES` times.
 
         Raises:
             BadTime: The ceiling is reached.
@@ -102,12 +103,17 @@ class LamportClock:
         time = self._time + 1
         if time >= CEILING - 1:
             raise BadTime("this clock has come to its end; the network must begin anew under other names")
+        self._move_to(time)
+        return time
+
+    def _move_to(self, time: int) -> None:
+        if time <= self._time:
+            return
         if time >= self._lease_end:
-            until = min(time + LEASE_TIMES, CEILING - 1)
+            until = min(time + LEASE_TIMES, CEILING)
             self._store.save_lease(until)  # first on disk, then in use
             self._lease_end = until
         self._time = time
-        return time
 
     def reaches(self, time: int) -> bool:
         """Whether a time is near enough to be obeyed.
@@ -128,7 +134,7 @@ class LamportClock:
         """
         if not self.reaches(time):
             return False
-        self._time = max(self._time, time)
+        self._move_to(time)
         return True
 
     def restore(self, time: int) -> None:
@@ -137,7 +143,7 @@ class LamportClock:
         Raises:
             BadTime: No honest clock shows it.
         """
-        self._time = max(self._time, check_time(time))
+        self._move_to(check_time(time))
 
     def witness(self, peer: str, time: int, *, needed: int = 2) -> bool:
         """Hear what time it is at another peer.
@@ -163,7 +169,7 @@ class LamportClock:
             self._far.popitem(last=False)
         if len(self._far) >= needed:
             agreed = sorted(self._far.values(), reverse=True)[needed - 1]
-            self._time = max(self._time, agreed)
+            self._move_to(agreed)
             self._far = OrderedDict((who, far) for who, far in self._far.items() if not self.reaches(far))
         return self.reaches(time)
 

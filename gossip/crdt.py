@@ -12,9 +12,9 @@ hold different values for ever.
 **Collection.** A deleted key leaves a tombstone, or a late put would bring it back. `collect(floor)` drops
 the tombstones older than the floor and keeps the floor instead. Below the floor, what is not in the map is
 known to be gone: it is neither taken from a late delta nor kept where another replica still has it. So a
-floor says: *every write older than this has reached me*. It must only be chosen where that is so: by the
-only writer of a map at any time, by others when all replicas have told that they hold those writes. Age alone
-is no reason.
+floor says: *every write older than this has reached me*, those included that are still to be made. It must
+only be chosen where that is so: by the only writer of a map at any time, by others when all replicas have
+told that they hold the older writes and that their clocks have passed the floor. Age alone is no reason.
 """
 
 from __future__ import annotations
