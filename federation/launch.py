@@ -60,6 +60,14 @@ class Outcome:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the launcher gave a run up, and what the shell is told."""
+
+    reason: str
+    status: ExitStatus
+
+
 class RunWatch:
     """Keeps the view of a run, shows it, and knows when it is over.
 
@@ -70,7 +78,7 @@ class RunWatch:
     def __init__(self, screen: Screen) -> None:
         self.view = RunView()
         self.over = trio.Event()
-        self.failure: tuple[str, ExitStatus] | None = None
+        self.failure: Failure | None = None
         self._screen = screen
         self._offset: float | None = None
 
@@ -87,7 +95,7 @@ class RunWatch:
     def fail(self, reason: str, status: ExitStatus = ExitStatus.FAILED) -> None:
         """The run cannot go on, as the launcher sees it."""
         if self.failure is None and not self.view.ended:
-            self.failure = (reason, status)
+            self.failure = Failure(reason, status)
         self.over.set()
 
     async def tick(self) -> None:
@@ -101,7 +109,7 @@ class RunWatch:
         if stop.wanted.is_set() and self.view.status != "finished":
             return Outcome(self.view, stop.status, stop.reason)
         if self.failure is not None:
-            return Outcome(self.view, self.failure[1], self.failure[0])
+            return Outcome(self.view, self.failure.status, self.failure.reason)
         if not self.view.ended:
             return Outcome(self.view, ExitStatus.FAILED, "the Provider ended without a word")
         return Outcome(self.view, STATUS_OF_RUN[self.view.status], self.view.reason)
@@ -111,6 +119,18 @@ class RunWatch:
         self._screen.show(self.view)
         if self.view.ended:
             self.over.set()
+
+
+def status_in_words(status: ExitStatus) -> str:
+    """Return what the record says of a run that ended with this exit status."""
+    match status:
+        case ExitStatus.FINISHED:
+            return "finished"
+        case ExitStatus.QUORUM_LOST:
+            return "quorum lost"
+        case ExitStatus.INTERRUPTED | ExitStatus.TERMINATED:
+            return "stopped"
+    return "failed"
 
 
 # --- every role its own process -------------------------------------------------------------
@@ -203,17 +223,24 @@ async def _watch_process(
         watch.process_changed(process.role, "ended")
         return
     words = process.last_words()
-    name = process.role if process.role in SERVICES else f"worker {process.role}"
     watch.process_changed(process.role, "ended", words)
     exit_status = ExitStatus.USAGE if status == ExitStatus.USAGE else ExitStatus.FAILED
     workers = [one for role, one in processes.items() if role not in SERVICES and one.status is None]
     if process.role in SERVICES:
-        if process.role == "provider":  # its last event may be on its way
-            with trio.move_on_after(STOP_SECONDS):
-                await watch.over.wait()
-        watch.fail(f"the {name} has ended: {words}", exit_status)
+        await _last_event(watch)
+        watch.fail(f"the {process.role} has ended: {words}", exit_status)
     elif watch.view.status == "waiting" and len(workers) < config.min_workers:
-        watch.fail(f"{name} has ended before the run began: {words}", exit_status)
+        watch.fail(f"worker {process.role} has ended before the run began: {words}", exit_status)
+    elif watch.view.status == "running" and not workers:
+        await _last_event(watch)
+        lost = ExitStatus.QUORUM_LOST if watch.view.finished_count else ExitStatus.FAILED
+        watch.fail(f"no worker is left; the last one, {process.role}, has ended: {words}", lost)
+
+
+async def _last_event(watch: RunWatch) -> None:
+    """Wait a little for what the Provider has to say of it: it may end the run itself, and knows why."""
+    with trio.move_on_after(STOP_SECONDS):
+        await watch.over.wait()
 
 
 async def _observe(
@@ -228,7 +255,7 @@ async def _observe(
             await watch.over.wait()
             if watch.failure is not None:
                 with trio.move_on_after(STOP_SECONDS):
-                    await provider.tell(StopRun(watch.failure[0], status="failed"))
+                    await provider.tell(StopRun(watch.failure.reason, status_in_words(watch.failure.status)))
             await trio.sleep_forever()
 
 

@@ -463,15 +463,17 @@ class StopRun:
 
     Attributes:
         reason: Who wants it, or why, in words.
-        status: What the record is to say: "stopped", or "failed" when it cannot go on.
+        status: What the record is to say: "stopped", or "failed" or "quorum lost" when it cannot go on.
     """
 
     reason: str
     status: str = "stopped"
 
     def __post_init__(self) -> None:
-        if self.status not in ("stopped", "failed"):
-            raise ValueError(f"status={self.status!r}; a run is ended as 'stopped' or 'failed'")
+        if self.status not in ("stopped", "failed", "quorum lost"):
+            raise ValueError(
+                f"status={self.status!r}; a run is ended as 'stopped', 'failed' or 'quorum lost'"
+            )
 
 
 @message("federation.observe")

@@ -25,7 +25,7 @@ from persistence import DatabaseError
 from trioactor import CannotListen
 
 # How long a program that was asked to end may take over it before it is cut short.
-PATIENCE_SECONDS = 1.2
+PATIENCE_SECONDS = 1.7
 
 
 def run_program(

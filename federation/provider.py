@@ -50,8 +50,10 @@ logger = logging.getLogger(__name__)
 # Who holds a worker's name but does not answer within this has gone; the new one takes its place.
 NAME_CHECK_SECONDS = 2.0
 
-# How long the end of a run may take: the last words to everyone, on links that may be dead.
-FAREWELL_SECONDS = 1.0
+# How long the end of a run may take to be written down, and the last words to everyone, on links that may
+# be dead. Together less than the 2 s that Ctrl-C may take.
+CLOSE_SECONDS = 0.6
+LAST_WORDS_SECONDS = 0.4
 
 STATUS_OF_EXIT = {ExitStatus.FAILED: "failed", ExitStatus.QUORUM_LOST: "quorum lost"}
 
@@ -213,13 +215,16 @@ class Provider(Actor):
         self.context.stop()
 
     async def _say_farewell(self, status: str, reason: str) -> None:
-        with trio.move_on_after(FAREWELL_SECONDS):
-            aggregator = self._state.roster.services.get("aggregator")
-            if status != "finished" and aggregator is not None:
-                with suppress(DeliveryError):  # it may be the very one that failed, or know no run yet
-                    await aggregator.ask(CloseRun(self._state.run, status, reason))
-            self._state.note(RunEnded, status, reason, self._state.model_sha256)
+        """Have the end written down, and tell everyone; each within its own time, so none is left out."""
+        aggregator = self._state.roster.services.get("aggregator")
+        if status != "finished" and aggregator is not None:
+            # It may be the very one that failed, or know no run yet.
+            with trio.move_on_after(CLOSE_SECONDS), suppress(DeliveryError):
+                await aggregator.ask(CloseRun(self._state.run, status, reason))
+        self._state.note(RunEnded, status, reason, self._state.model_sha256)
+        with trio.move_on_after(LAST_WORDS_SECONDS):
             await self._state.until(lambda: self._informing == 0)
+        with trio.move_on_after(LAST_WORDS_SECONDS):
             for actor in list(self._state.roster.everyone()):
                 await actor.tell(RunOver(status, reason))
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from federation.config import StartConfig, flag_of
 from federation.errors import ExitStatus, SettingsError
-from federation.launch import Outcome, run_in_process, run_in_processes
+from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
 from federation.learning import Region, one_blas_thread
 from federation.preflight import PreparationFailed, check_address, check_record, ready_regions, say
 from federation.programs import explain, run_program, say_error
@@ -125,7 +125,7 @@ def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
         if run is None:  # it ended before it began
             return 0
         if run.status == "running":
-            status = "stopped" if _was_stopped(outcome) else "failed"
+            status = status_in_words(outcome.status)
             record.end_run(run.id, status=status, reason=outcome.reason, ended_unix=now_unix())
         return record.last_committed_round(run.id)
 

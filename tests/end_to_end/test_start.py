@@ -135,9 +135,10 @@ def test_a_run_that_loses_all_workers_keeps_what_it_has_and_says_so(workspace: W
     for name in "ABC":
         os.kill(workspace.process_of(f"region_{name}.npz"), signal.SIGKILL)
 
-    assert run.wait() == 3
-    assert "committed up to round" in run.stderr
+    assert run.wait(10) == 3
+    assert "Kept: " in run.stderr
     assert "--resume" in run.stderr
+    assert report(workspace)["status"] == "quorum lost"
 
 
 def stop(workspace: Workspace, run: Command, number: int, status: int) -> None:

@@ -41,7 +41,7 @@ from trioactor.messages import wire_name_of
         (lambda: EvaluateRequest("run", 0, weights()), "exactly one of the two"),
         (lambda: EvaluateRequest("run", 1, weights(), alone="A"), "exactly one of the two"),
         (lambda: OpenRun("", "{}", 0, "test", False), "run=''"),
-        (lambda: StopRun("why", status="finished"), "'stopped' or 'failed'"),
+        (lambda: StopRun("why", status="finished"), "a run is ended as"),
     ],
 )
 def test_a_message_that_cannot_be_meant_is_refused(make: Callable[[], Any], words: str) -> None:
