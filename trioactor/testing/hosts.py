@@ -46,6 +46,7 @@ class Host:
         name: What other hosts call it.
         ip: Its IPv4 address.
         on: Whether it is switched on.
+        stalled: Whether it is frozen, as seen from outside.
         life: How often it has been started anew. What belongs to an earlier life is dead.
         endpoints: The ends of connections that its programs hold.
     """
@@ -54,6 +55,7 @@ class Host:
         self.name = name
         self.ip = ip
         self.on = True
+        self.stalled = False
         self.life = 0
         self.endpoints: dict[Endpoint, None] = {}
         self._network = network

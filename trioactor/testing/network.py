@@ -209,8 +209,8 @@ class Network:
         if path is None:
             default = LOOPBACK if origin == destination else self._link
             rng = random.Random(f"{self._seed}/{origin}>{destination}")  # noqa: S311  # a simulation's chance
-            to = self.host(destination)
-            path = Path(self._agenda, rng, self._links.get(pair, default), lambda: to.on)
+            link = self._links.get(pair, default)
+            path = Path(self._agenda, rng, link, self.host(origin), self.host(destination))
             self._paths[pair] = path
         return path
 
@@ -251,32 +251,34 @@ class Network:
         """Freeze hosts as seen from outside: what goes in or out waits, and arrives after `resume`."""
         for name in names:
             self.note("stall", name)
-            for other in self.hosts:
-                if other != name:
-                    for path in self._between([name], [other], one_way=False):
-                        path.stalls.add(name)
+            self.host(name).stalled = True
 
     def resume(self, *names: str) -> None:
         """End the stall of hosts."""
         for name in names:
             self.note("resume", name)
-            for path in list(self._paths.values()):
-                if name in path.stalls:
-                    path.stalls.remove(name)
-                    path.go_on()
+            self.host(name).stalled = False
+        self._go_on()
 
     def heal(self, among: Collection[str] | None = None) -> None:
         """End all partitions and stalls. Connections that were reset or forgotten stay so.
 
         Args:
-            among: Only of the links between these hosts; by default of all.
+            among: Only of these hosts and the links between them; by default of all.
         """
-        self.note("heal", "" if among is None else ",".join(_in_order(among)))
-        for pair, path in list(self._paths.items()):
-            if among is None or (pair[0] in among and pair[1] in among):
+        names = _in_order(self.hosts if among is None else among)
+        self.note("heal", ",".join(names))
+        for name in names:
+            self.host(name).stalled = False
+        for (origin, destination), path in self._paths.items():
+            if origin in names and destination in names:
                 path.cuts.clear()
-                path.stalls.clear()
-                path.go_on()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Have everything go on that can, on all paths."""
+        for path in list(self._paths.values()):
+            path.go_on()
 
     def reset(self, one: str, other: str) -> int:
         """Reset all connections between two hosts, at once at both ends; return how many there were."""
@@ -337,9 +339,7 @@ class Network:
             return
         self.note("switched on", name)
         host.on = True
-        for (_, destination), path in list(self._paths.items()):
-            if destination == name:
-                path.go_on()
+        self._go_on()
 
     # --- for hosts and sockets --------------------------------------------------------------------
 

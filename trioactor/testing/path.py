@@ -32,6 +32,18 @@ class Sender(Protocol):
         """The network has reset the connection, at both ends."""
 
 
+class Place(Protocol):
+    """What a path needs to know of a host at its end."""
+
+    @property
+    def on(self) -> bool:
+        """Whether it is switched on."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it is frozen, as seen from outside."""
+
+
 class Path:
     """One direction between two hosts.
 
@@ -39,25 +51,27 @@ class Path:
         agenda: Where arrivals are put down.
         rng: Of this path alone, so that traffic elsewhere does not change what happens here.
         link: What it is like.
-        is_on: Whether the host that it leads to is switched on.
+        origin: The host that it begins at.
+        destination: The host that it leads to.
 
     Attributes:
         usual_link: What it is like, when nothing disturbs it.
         disturbance: What it is like meanwhile, None for as usual.
         cuts: The partitions that cut it: everything on it is lost.
-        stalls: The hosts whose stall holds it up: everything on it waits.
         held: The flows with something that did not get through, in the order in which that began.
     """
 
-    def __init__(self, agenda: Agenda, rng: random.Random, link: Link, is_on: Callable[[], bool]) -> None:
+    def __init__(
+        self, agenda: Agenda, rng: random.Random, link: Link, origin: Place, destination: Place
+    ) -> None:
         self.agenda = agenda
         self.rng = rng
         self.usual_link = link
         self.disturbance: Link | None = None
         self.cuts: set[object] = set()
-        self.stalls: set[str] = set()
         self.held: dict[Flow, None] = {}
-        self._is_on = is_on
+        self._origin = origin
+        self._destination = destination
         self._free_at = -inf
 
     @property
@@ -68,12 +82,17 @@ class Path:
     @property
     def loses(self) -> bool:
         """Whether what is sent now gets lost."""
-        return bool(self.cuts) or not self._is_on()
+        return bool(self.cuts) or not self._destination.on
+
+    @property
+    def stalled(self) -> bool:
+        """Whether what is sent now waits. A frozen host sees no difference in itself."""
+        return (self._origin.stalled or self._destination.stalled) and self._origin is not self._destination
 
     @property
     def blocked(self) -> bool:
         """Whether nothing gets through now."""
-        return bool(self.stalls) or self.loses
+        return self.stalled or self.loses
 
     def crossing_seconds(self, now: float, size: int, retransmit_seconds: float) -> float:
         """Draw how long a segment takes, with its wait for the bandwidth and for its retransmissions."""
@@ -167,7 +186,6 @@ class Flow:
 
     def _lose_patience(self, since: float) -> None:
         if self._lost_since == since:
-            self.gone = True
             self.forget()
             self._sender.timed_out()
 
