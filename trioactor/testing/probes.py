@@ -47,6 +47,9 @@ class Probe(Actor):
         await system.actor_of(lambda: probe, actor_id or f"probe-{system.fresh_number()}")
         return probe
 
+    async def pre_start(self) -> None:
+        """Nothing is to be made ready; but so `start` returns when the probe has its context."""
+
     @property
     def ref(self) -> ActorRef:
         """What to hand to others."""
