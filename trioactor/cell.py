@@ -84,6 +84,7 @@ class Cell:
     """
 
     __slots__ = (
+        "_between_lives",
         "_children",
         "_factory",
         "_host",
@@ -125,6 +126,7 @@ class Cell:
         self._watchers: tuple[Callable[[str], None], ...] = ()
         self._scope: trio.CancelScope | None = None
         self._killed = False
+        self._between_lives = False
         self._unborn: Actor | None = None  # made, and not yet taken over by its task
         self._started: trio.Event | None = None
         self._start_failure: BaseException | None = None
@@ -156,11 +158,13 @@ class Cell:
 
     async def end(self, *, graceful: bool) -> None:
         """See `Target.end`. Called from within the actor, or one below it, it does not wait."""
-        if self.ended is None:
-            if graceful:
-                self.order_stop()
-            else:
-                self.kill()
+        if self.ended is None and graceful:
+            self.order_stop()
+            if not self._host.runs_inside(self):
+                await self.closed()
+                return
+        elif self.ended is None and not self._between_lives:
+            self.kill()
             if not self._host.runs_inside(self):
                 await self.life_over()
                 return
@@ -399,6 +403,7 @@ class Cell:
         """Make ready for another life, which handles what waits: first what was put aside."""
         self.mailbox.unstash_all()
         self.mailbox.clear_stop()
+        self._between_lives = False
         self._killed = False
         self.restarts += 1
 
@@ -416,6 +421,7 @@ class Cell:
 
     def end_of_life(self) -> None:
         """Wake those who wait in `life_over`."""
+        self._between_lives = True
         if self._life_over is not None:
             self._life_over.set()
             self._life_over = None

@@ -16,10 +16,13 @@ from trioactor import (
     ActorRef,
     ActorStopped,
     ActorSystem,
+    Backoff,
+    ChildSpec,
     HandlerStuck,
     MailboxSettings,
     NameTaken,
     NotDelivered,
+    Supervisor,
     message,
 )
 
@@ -693,6 +696,49 @@ async def test_an_actor_may_kill_itself(system: ActorSystem) -> None:
 
     assert system.find("x") is None
     assert system.ledger().cancelled == 1
+
+
+async def test_killing_an_actor_that_rests_between_two_lives_changes_nothing(
+    system: ActorSystem, autojump_clock: MockClock
+) -> None:
+    """There is nothing to cancel, so the call returns at once, and the rest is not cut short."""
+    spec = ChildSpec(Clerk, "clerk")
+    backoff = Backoff(first_seconds=10, most_seconds=10, jitter=0)
+    await system.actor_of(lambda: Supervisor([spec], backoff=backoff), "supervisor")
+    ref = system.find("supervisor/clerk")
+    assert ref is not None
+    await ref.kill()
+    before = trio.current_time()
+
+    await ref.tell(Note(1))
+    await ref.kill()
+    await wait_all_tasks_blocked()
+    await ref.kill()
+    assert trio.current_time() == before
+
+    assert await ref.ask(Read()) == [1]
+    assert trio.current_time() - before == 10
+
+
+async def test_stop_of_a_supervised_actor_returns_when_there_is_no_life_to_come(
+    system: ActorSystem, autojump_clock: MockClock
+) -> None:
+    """Also when its own life is over already, and the group that it belongs to rests."""
+    specs = [ChildSpec(Clerk, name) for name in ("one", "two")]
+    backoff = Backoff(first_seconds=10, most_seconds=10, jitter=0)
+    await system.actor_of(
+        lambda: Supervisor(specs, strategy="one_for_all", backoff=backoff), "supervisor"
+    )
+    one, two = system.find("supervisor/one"), system.find("supervisor/two")
+    assert one is not None
+    assert two is not None
+    await two.tell(Hold())
+    await wait_all_tasks_blocked()
+    await one.kill()
+
+    await two.stop()
+
+    assert system.find("supervisor/two") is None
 
 
 # --- post_stop ----------------------------------------------------------------------------------
