@@ -30,13 +30,16 @@ S = TypeVar("S", bound=Settings)
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
+EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
+
+
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Learn together in rounds: all roles on this machine, or one of them."""
     end_with_starter()
 
 
-@main.command()
+@main.command(epilog=EPILOG)
 @flags_for(StartConfig)
 @click.pass_context
 def start(context: click.Context, /, **flags: Any) -> None:
@@ -51,7 +54,7 @@ def start(context: click.Context, /, **flags: Any) -> None:
     sys.exit(start_run(config, chosen))
 
 
-@main.command()
+@main.command(epilog=EPILOG)
 @flags_for(ProviderConfig)
 def provider(**flags: Any) -> None:
     """Run the Provider: it asks the workers to train, and decides whose update counts.
@@ -64,7 +67,7 @@ def provider(**flags: Any) -> None:
     sys.exit(provider_program(config))
 
 
-@main.command()
+@main.command(epilog=EPILOG)
 @flags_for(AggregatorConfig)
 def aggregator(**flags: Any) -> None:
     """Run the Aggregator: it averages the accepted updates, and keeps the record of the run.
@@ -78,7 +81,7 @@ def aggregator(**flags: Any) -> None:
     sys.exit(member_program("aggregator", config, lambda: run_aggregator(config)))
 
 
-@main.command()
+@main.command(epilog=EPILOG)
 @flags_for(EvaluatorConfig)
 def evaluator(**flags: Any) -> None:
     """Run the Evaluator: it scores each global model on a region that nobody trains on.
@@ -92,7 +95,7 @@ def evaluator(**flags: Any) -> None:
     sys.exit(member_program("evaluator", config, lambda: run_evaluator(config)))
 
 
-@main.command()
+@main.command(epilog=EPILOG)
 @flags_for(WorkersConfig)
 def workers(**flags: Any) -> None:
     """Run one or more workers; each trains on its own region, whose samples never leave it.

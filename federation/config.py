@@ -8,7 +8,7 @@ environment and from a TOML file; `federation.flags` makes the command line of t
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -98,11 +98,6 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             _check(one, getattr(self, one.name))
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Return the default of every field that has one."""
-        return {one.name: one.default for one in fields(cls) if one.default is not MISSING}
 
     def as_table(self) -> dict[str, Any]:
         """Return the settings as TOML knows values; what is not set is left out."""

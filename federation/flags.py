@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import tomllib
 import types
 import typing
@@ -35,7 +36,7 @@ def flags_for(settings: type[Settings]) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         kinds = typing.get_type_hints(settings)
-        for one in reversed(fields(settings)):
+        for one in reversed(_in_reading_order(settings)):
             command = click.option(*_names(one, kinds[one.name]), **_how(one, kinds[one.name]))(command)
         return click.option(
             "--config",
@@ -48,6 +49,19 @@ def flags_for(settings: type[Settings]) -> Callable[[F], F]:
         )(command)
 
     return decorate
+
+
+def _in_reading_order(settings: type[Settings]) -> list[Field[Any]]:
+    """Return the fields of the bases as the class names them, then its own.
+
+    (`dataclasses.fields` begins with the last base.)
+    """
+    own, *bases = settings.__mro__
+    declared = [inspect.get_annotations(one) for one in (*bases, own)]
+    return sorted(
+        fields(settings),
+        key=lambda one: max(place for place, names in enumerate(declared) if one.name in names),
+    )
 
 
 def _names(one: Field[Any], kind: Any) -> list[str]:

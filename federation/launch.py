@@ -31,7 +31,7 @@ from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.view import ProcessChanged, RunView, reduce
 from federation.worker import Worker
-from federation.workspace import RunFolder, wait_for_address
+from federation.workspace import RunFolder, forget, wait_for_address
 from trioactor import ActorRef, ActorSystem
 
 logger = logging.getLogger(__name__)
@@ -213,6 +213,8 @@ async def role_processes(config: StartConfig, folder: RunFolder) -> AsyncIterato
             async with trio.open_nursery() as nursery:
                 for process in processes.values():
                     nursery.start_soon(process.end)
+            for process in processes.values():
+                forget(config.workspace, process.pid)
 
 
 async def _watch_process(

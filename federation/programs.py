@@ -24,6 +24,8 @@ from federation.workspace import make_writable, registered
 from persistence import DatabaseError
 from trioactor import CannotListen
 
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
 # How long a program that was asked to end may take over it before it is cut short.
 PATIENCE_SECONDS = 1.7
 
@@ -115,9 +117,7 @@ def _status_of(error: BaseException) -> ExitStatus | None:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Have the roles' log written to stderr, a line each."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=level, format=LOG_FORMAT)
 
 
 # --- one role -------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from contextlib import nullcontext
 from datetime import datetime
 
 from federation.config import StartConfig, flag_of
@@ -11,11 +13,12 @@ from federation.errors import ExitStatus, SettingsError
 from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
 from federation.learning import Region, one_blas_thread
 from federation.preflight import PreparationFailed, check_address, check_record, ready_regions, say
-from federation.programs import explain, run_program, say_error
+from federation.programs import LOG_FORMAT, explain, run_program, say_error
 from federation.results import read_settings, write_results, write_settings
 from federation.roles import now_unix
 from federation.stopping import Stop
 from federation.terminal import LiveScreen, PlainScreen, Screen, summary
+from federation.view import RunView
 from federation.workspace import RunFolder, new_run_folder
 from persistence import DatabaseError, RoundPersistence
 
@@ -59,17 +62,21 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
     async def work(stop: Stop) -> ExitStatus:
         nonlocal outcome
         if config.in_process:
-            with one_blas_thread():
-                outcome = await run_in_process(config, folder, regions, screen, stop)
+            outcome = await run_in_process(config, folder, regions, screen, stop)
         else:
             outcome = await run_in_processes(config, folder, screen, stop)
         return outcome.status
 
-    status = run_program("launcher", config.workspace, work, patient=True)
-    if outcome is None:  # cut short, or an error that has been said
-        return status
+    if config.in_process:
+        logging.basicConfig(filename=folder.log("federation"), format=LOG_FORMAT, level=logging.INFO)
+    with one_blas_thread() if config.in_process else nullcontext():
+        status = run_program("launcher", config.workspace, work, patient=True)
+    failed = outcome is None and not was_stopped(status)  # and has said why
+    outcome = outcome or Outcome(RunView(), status, "a failure of the launcher" if failed else "force")
     try:
         committed = _settle_record(config, folder, outcome)
+        if failed:
+            return status
         if committed:
             picture = config.picture and outcome.status is ExitStatus.FINISHED
             write_results(folder, config.database, picture=picture)
@@ -130,8 +137,9 @@ def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
         return record.last_committed_round(run.id)
 
 
-def _was_stopped(outcome: Outcome) -> bool:
-    return outcome.status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+def was_stopped(status: ExitStatus) -> bool:
+    """Return whether a run ended because somebody wanted it to."""
+    return status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
 
 
 def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: int) -> None:
@@ -145,7 +153,7 @@ def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: i
         }
         sys.stdout.write(summary(outcome.view, places) + "\n")
         return
-    if _was_stopped(outcome):
+    if was_stopped(outcome.status):
         say(f"Stopped by {outcome.reason}.")
     else:
         say_error(outcome.reason)

@@ -199,7 +199,7 @@ class Running:
 @contextmanager
 def registered(workspace: Path, role: str) -> Iterator[None]:
     """Say that this process runs for the workspace, for the length of a block."""
-    path = workspace / "processes" / f"{os.getpid()}.json"
+    path = _entry(workspace, os.getpid())
     text = json.dumps({"role": role, "pid": os.getpid(), "started_ticks": started_ticks(os.getpid())})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n")
@@ -207,6 +207,15 @@ def registered(workspace: Path, role: str) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def forget(workspace: Path, pid: int) -> None:
+    """Take back what a process said of itself that was killed before it could."""
+    _entry(workspace, pid).unlink(missing_ok=True)
+
+
+def _entry(workspace: Path, pid: int) -> Path:
+    return workspace / "processes" / f"{pid}.json"
 
 
 def all_registered(workspace: Path) -> list[Running]:
