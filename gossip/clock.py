@@ -6,7 +6,7 @@ A Lamport clock (Lamport, 1978) with three bounds that others had to learn about
 - **a bounded advance**: a time more than `2**20` ahead is not obeyed. Whatever carries it is put aside and
   tried again later, not thrown away: an honest peer that was away for long would otherwise never agree with
   the others. Two peers that both show so late a time are believed (`witness`); one alone is not;
-- **a lease**: before a time is used or obeyed, a time beyond it is on disk. A peer that crashed goes on behind
+- **a lease**: before a time is used or obeyed, one beyond it is on disk. A peer that crashed goes on behind
   its lease. So what it did last and did not save cannot make it use a time twice, and what it writes next is
   later than all that it ever saw: also later than a floor below which others have collected.
 """
