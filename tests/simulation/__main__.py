@@ -49,7 +49,7 @@ def main(seeds: int, first: int, jobs: int, trace: Path | None) -> None:
         click.echo(line)
     click.echo(
         f"{summary.seeds:,} seeds in {progress.elapsed:,.0f} s, {progress.per_hour(summary):,.0f} an hour"
-        f" with {jobs} processes; {len(summary.failed):,} with violations"
+        f" with --jobs {jobs}; {len(summary.failed):,} with violations"
     )
     for kind in summary.never:
         click.echo(f"error: in {summary.seeds:,} seeds there was not one {kind}: the test does not test it")

@@ -10,13 +10,18 @@ that the limits of its systems promise. In the end everything stops and the book
 
 from __future__ import annotations
 
+import atexit
 import logging
 import random
 import re
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
 from typing import TextIO
 
 import trio
@@ -24,6 +29,8 @@ import trio
 from tests.simulation.cluster_history import History
 from tests.simulation.cluster_node import DESK, PORT, Member, Plan, run_node
 from tests.simulation.cluster_words import SLOW_SECONDS, Question
+from tests.trioactor.certificates import Files
+from tests.trioactor.testing.ed25519 import make_certificate
 from trioactor import MailboxSettings
 from trioactor.limits import KIB, MIB, Limits
 from trioactor.mailbox import WhenFull
@@ -32,6 +39,7 @@ from trioactor.testing import (
     Auditor,
     Faults,
     Link,
+    Network,
     Simulation,
     Trace,
     assert_accounted,
@@ -43,6 +51,9 @@ HOSTS = ("a", "b", "c", "d", "e")
 
 # One seed in so many has its accounts read after every step of every task, the others after every fault.
 AUDITED_SEEDS = 10
+
+# One seed in so many speaks TLS, which takes longer.
+TLS_SEEDS = 10
 
 # A link as it is when all is well again.
 CALM = Link(latency_seconds=0.001, jitter_seconds=0.001)
@@ -80,17 +91,20 @@ class SeedReport:
 def run_seed(seed: int, copy_trace_to: TextIO | None = None) -> SeedReport:
     """Run the cluster once."""
     trace = _Trace(copy_to=copy_trace_to)
+    tls = seed % TLS_SEEDS == TLS_SEEDS - 1
     cluster: Cluster | None = None
 
     async def main(sim: Simulation) -> None:
         nonlocal cluster
-        cluster = trace.cluster = Cluster(sim)
+        cluster = trace.cluster = Cluster(sim, _certificate() if tls else None)
         await cluster.run()
 
     seconds = 0.0
     with _errors_in_logs() as errors:
         try:
-            seconds = simulate(main, seed=seed, trace=trace).seconds
+            seconds = simulate(
+                main, seed=seed, trace=trace, network=partial(Network, shows_contents=not tls)
+            ).seconds
         except Exception as error:  # a broken law like any other: the report says which seed
             errors += _in_words(error)
     counts = Counter(trace.counts)
@@ -103,7 +117,7 @@ def run_seed(seed: int, copy_trace_to: TextIO | None = None) -> SeedReport:
 class Cluster:
     """Five hosts, what the seed has drawn for them, and what they have done."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Simulation, tls: Files | None = None) -> None:
         rng = sim.rng
         self.sim = sim
         self.history = History()
@@ -114,6 +128,9 @@ class Cluster:
         self.plans = {name: _drawn_plan(rng) for name in HOSTS}
         for name in rng.sample(HOSTS, rng.choice((0, 0, 1, 2))):
             self.plans[name].listens = False  # as behind a router that lets nobody in
+        for plan in self.plans.values():
+            plan.tls = tls
+        self.history.counts["over TLS"] += tls is not None
         self._by_name = rng.random() < 0.5
         self._settle_seconds = SLACK_SECONDS + SLOW_SECONDS + max(map(_recovery_seconds, self.plans.values()))
         self._auditor = Auditor()
@@ -229,6 +246,14 @@ class _Trace(Trace):
             network = self.cluster.sim.network
             ends = frozenset(host.name for ip in (one, other) if (host := network.host_at(ip)) is not None)
             self.cluster.history.connected_at[ends] = now
+
+
+@cache
+def _certificate() -> Files:
+    """One for all hosts, by name and by address; made once in a process."""
+    folder = Path(tempfile.mkdtemp(prefix="simulate-"))
+    atexit.register(shutil.rmtree, folder)
+    return make_certificate(folder, HOSTS, [f"10.0.0.{number}" for number in range(1, 10)])
 
 
 def _drawn_plan(rng: random.Random) -> Plan:

@@ -21,6 +21,7 @@ from tests.simulation.cluster_words import (
     is_sound,
     values_of,
 )
+from tests.trioactor.certificates import Files
 from trioactor import (
     Actor,
     ActorRef,
@@ -53,6 +54,7 @@ class Plan:
         listens: Whether others can dial it.
         streams: How many tasks send.
         longest_bytes: How long a message may be.
+        tls: Its certificate; None without TLS.
     """
 
     limits: Limits
@@ -60,6 +62,7 @@ class Plan:
     listens: bool
     streams: int
     longest_bytes: int
+    tls: Files | None = None
 
 
 class Cluster(Protocol):
@@ -279,6 +282,8 @@ async def run_node(
     async with system:
         await system.actor_of(lambda: Supervisor([desk], max_restarts=RESTARTS, backoff=backoff), "office")
         await system.actor_of(lambda: Collector(cluster, node), COLLECTOR)
+        if plan.tls is not None:
+            system.enable_ssl(plan.tls.certfile, plan.tls.keyfile, plan.tls.ca_cert)
         if plan.listens:
             await system.listen(*cluster.address_of(node.name))
         task_status.started()

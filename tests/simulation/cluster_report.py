@@ -79,7 +79,8 @@ class Summary:
         yield ""
         yield (
             f"{self.times['handled']:,} messages handled in {self.events:,} events of the network and"
-            f" {self.seconds / 3600:,.1f} virtual hours; {self.times['audited']:,} seeds audited all the time"
+            f" {self.seconds / 3600:,.1f} virtual hours; {self.times['over TLS']:,} seeds over TLS,"
+            f" {self.times['audited']:,} audited at every step"
         )
 
     def _line(self, kind: str, text: str) -> str:

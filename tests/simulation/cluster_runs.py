@@ -12,7 +12,7 @@ from tests.simulation.cluster import SeedReport, run_seed
 SEEDS_PER_TASK = 10
 
 # One seed in so many is run a second time: it must do the very same again.
-REPEATED_SEEDS = 50
+REPEATED_SEEDS = 37
 
 
 def run_seeds(seeds: range, jobs: int) -> Iterator[SeedReport]:
