@@ -115,6 +115,10 @@ class Models:
         """Return what is said about an owner's model, also when it is withdrawn; None when nothing is."""
         return self._infos.get(owner)
 
+    def infos(self) -> list[ModelInfo]:
+        """Return what is said about all models, those that are withdrawn included."""
+        return list(self._infos.values())
+
     def __getitem__(self, owner: str) -> ModelInfo:
         return self._infos[owner]
 

@@ -1,59 +1,83 @@
-"""A network of `View`s without I/O, in virtual time: messages take time, some are lost, bytes are counted."""
+"""A network of `View`s without I/O, in virtual time.
+
+Messages take time; they can be lost, cut off by a partition, or wait at a node that stands still. Nodes crash
+and come back with the disk that they had, an old copy of it, or none. All of it follows from a seed.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Any
 
-from cbor2 import CBORTag, dumps
-
-from gossip.clock import LamportClock
-from gossip.identity import Identity, StoredIdentity
-from gossip.membership import Membership
-from gossip.messages import MESSAGES, GossipPiece
-from gossip.outgoing import Address, Outgoing
-from gossip.timing import Timing
-from gossip.view import View
-from trioactor.messages import wire_name_of
-
-FRAME_BYTES = 4
-ACTOR = dumps("gossip")  # the actor that a message goes to stands in its frame
+from gossip import (
+    Address,
+    DuplicateIdentity,
+    GossipSurvey,
+    Identity,
+    LamportClock,
+    Membership,
+    ModelInfo,
+    Notary,
+    Outgoing,
+    PeerInfo,
+    Survey,
+    Timing,
+    View,
+)
+from gossip.messages import GossipPiece
+from tests.gossip.stores import MemoryStore
+from tests.gossip.wire import wire_bytes
 
 LATENCY_SECONDS = (0.001, 0.02)
+TICKS_PER_ROUND = 4
 
 
-class MemoryStore:
-    """A disk that keeps an identity, and can be copied, lost and put back."""
+def peer_name(number: int) -> str:
+    """Return the name of a node; names are in the order of numbers."""
+    return f"peer-{number:04}"
 
-    def __init__(self, stored: StoredIdentity | None = None) -> None:
-        self.stored = stored
-        self.writes = 0
 
-    def load_identity(self) -> StoredIdentity | None:
-        return self.stored
-
-    def save_identity(self, identity: StoredIdentity) -> None:
-        self.stored = identity
-        self.writes += 1
+def peer_address(number: int) -> Address:
+    """Return where a node listens."""
+    return f"10.0.{number >> 8}.{number & 255}", 7000
 
 
 @dataclass(slots=True)
+class Disk:
+    """What a node has on disk: its identity always, the rest as of the last snapshot."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    models: tuple[tuple[ModelInfo, bytes], ...] = ()
+    peers: tuple[PeerInfo, ...] = ()
+
+    def copy(self) -> Disk:
+        """Return a copy that later writes do not change."""
+        return Disk(MemoryStore(self.store.stored), self.models, self.peers)
+
+
+@dataclass(slots=True, eq=False)
 class Node:
-    """One peer of the network."""
+    """One life of one peer."""
 
     name: str
     address: Address
     rng: Random
-    store: MemoryStore
+    disk: Disk
     identity: Identity
     clock: LamportClock
     view: View
-    phase: float = 0.0
+    wakes_at: float = 0.0  # when its membership is to be ticked
+
+    def save(self) -> None:
+        """Take a snapshot."""
+        held = [(info, self.view.transfers.held(info.content) or b"") for info in self.view.models.infos()]
+        self.disk.models = tuple(held)
+        self.disk.peers = tuple(self.view.membership.roster.infos())
 
 
 @dataclass(slots=True)
@@ -61,44 +85,45 @@ class Traffic:
     """What was sent, in bytes as on the wire: frame, actor, tag, name and fields.
 
     Attributes:
-        by_kind: Bytes by class of message.
+        bytes_of: Bytes by class of message.
         messages: Messages by class.
         model_bytes_in: Bytes of models that came to each node.
+        largest: The largest message of each class.
     """
 
-    by_kind: Counter[str] = field(default_factory=Counter)
+    bytes_of: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     model_bytes_in: Counter[str] = field(default_factory=Counter)
+    largest: Counter[str] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
-        return sum(self.by_kind.values())
+        """All bytes."""
+        return sum(self.bytes_of.values())
 
-
-def wire_bytes(message: Any) -> int:
-    """Return how many bytes a message takes, as `trioactor.codec` writes it."""
-    return FRAME_BYTES + 1 + len(ACTOR) + len(dumps(_packed(message)))
-
-
-def _packed(value: Any) -> Any:
-    if type(value) in _FIELDS:
-        fields = [_packed(getattr(value, name)) for name in _FIELDS[type(value)]]
-        return CBORTag(27, [wire_name_of(type(value)), fields])
-    return [_packed(each) for each in value] if isinstance(value, tuple) else value
-
-
-_FIELDS = {kind: tuple(kind.__dataclass_fields__) for kind in MESSAGES}
+    def add(self, message: Any, size: int) -> None:
+        """Count a message."""
+        kind = type(message).__name__
+        self.bytes_of[kind] += size
+        self.messages[kind] += 1
+        self.largest[kind] = max(self.largest[kind], size)
 
 
 class Net:
-    """N views that know each other.
+    """Some nodes and what lies between them.
 
     Args:
-        size: How many.
+        size: How many nodes start at once.
         loss: What share of messages is lost, 0 to 1.
+        acquainted: Whether all know each other from the beginning; else they know the first one as a seed.
         counted: Whether bytes are counted, which takes longer than all else.
         announcing: Whether new models are announced. Without, the exchange is alone.
+        exchanging: Whether nodes begin an exchange in each round.
+        probing: Whether nodes look after each other.
         timing: The pace of all.
+        notary_of: Makes the notary of a node, if there are any.
+        authenticated: Whether connections say who speaks.
+        seed: Of all chance.
     """
 
     def __init__(
@@ -106,122 +131,239 @@ class Net:
         size: int,
         *,
         loss: float = 0.0,
+        acquainted: bool = True,
         counted: bool = False,
         announcing: bool = True,
+        exchanging: bool = True,
+        probing: bool = False,
         timing: Timing | None = None,
+        notary_of: Callable[[str], Notary] | None = None,
+        authenticated: bool = False,
+        seed: int | str = 0,
     ) -> None:
         self.timing = timing or Timing()
         self.loss = loss
         self.counted = counted
         self.announcing = announcing
+        self.exchanging = exchanging
+        self.probing = probing
+        self.authenticated = authenticated
+        self.notary_of = notary_of
         self.traffic = Traffic()
         self.now = 0.0
-        self._rng = Random("net")
+        self.latency: Callable[[], float] = lambda: self.rng.uniform(*LATENCY_SECONDS)
+        self.rng = Random(f"net/{seed}")
+        self.lives = count()
         self._order = count()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self.nodes = {
-            name: self._node(name, number) for number, name in enumerate(map(peer_name, range(size)))
-        }
-        infos = [node.view.membership.me for node in self.nodes.values()]
-        for node in self.nodes.values():
+        self._cuts: list[tuple[frozenset[str], frozenset[str]]] = []
+        self._stalled: dict[str, float] = {}
+        self.ended: list[tuple[str, DuplicateIdentity]] = []  # nodes that found their name in use
+        self.nodes: dict[str, Node] = {}
+        self.seeds: list[Address] = [] if acquainted else [peer_address(0)]
+        for number in range(size):
+            self.start(peer_name(number), peer_address(number), surveyed=False)
+        if acquainted:
+            self.acquaint(self.nodes.values())
+
+    # --- nodes ----------------------------------------------------------------------------------
+
+    def acquaint(self, nodes: Iterable[Node]) -> None:
+        """Let nodes know each other."""
+        nodes = list(nodes)
+        infos = [node.view.membership.me for node in nodes]
+        for node in nodes:
             for info in infos:
-                node.view.membership.learn(info, self.now)
-        self.reseed(0)
+                node.view.membership.learn(info, self.now, info.peer)
+            node.view.membership.take_changes()
+            self._wake_on_time(node)
 
-    def _node(self, name: str, number: int) -> Node:
-        rng = Random(f"start/{name}")
-        store = MemoryStore()
-        identity = Identity(name, store, rng)
-        clock = identity.begin()
-        address = (f"10.0.{number >> 8}.{number & 255}", 7000)
-        membership = Membership(identity, *address, now=self.now, rng=rng, timing=self.timing)
-        view = View(identity, clock, membership, rng=rng, timing=self.timing)
-        return Node(name, address, rng, store, identity, clock, view)
-
-    def reseed(self, seed: int) -> None:
-        """Begin a run of its own: who meets whom, when, and what is lost."""
-        self._rng.seed(f"net/{seed}")
-        for name, node in self.nodes.items():
-            node.rng.seed(f"{name}/{seed}")
-            node.phase = self._rng.random() * self.timing.round_seconds
-        self._events.clear()
-        self.traffic = Traffic()
-
-    def publish(self, name: str, data: bytes) -> None:
-        """Let a node write its model, and announce it if announcements are on."""
-        out = self.nodes[name].view.publish(data, samples=100)
-        if self.announcing:
-            self.send(out)
-
-    def send(self, out: list[Outgoing]) -> None:
-        """Put messages on their way."""
-        for to, message in out:
-            assert isinstance(to, str)
-            if self.counted:
-                self._count(to, message)
-            if self.loss and self._rng.random() < self.loss:
-                continue
-            self._at(self.now + self._rng.uniform(*LATENCY_SECONDS), self._deliver, to, message)
-
-    def _count(self, to: str, message: Any) -> None:
-        kind = type(message).__name__
-        self.traffic.by_kind[kind] += wire_bytes(message)
-        self.traffic.messages[kind] += 1
-
-    def _deliver(self, to: str, message: Any) -> None:
-        if isinstance(message, GossipPiece):
-            self.traffic.model_bytes_in[to] += len(message.data)
-        out = self.nodes[to].view.on_message(message, self.now)
-        self.send(out)
-
-    def run_round(self, done: Callable[[], bool] | None = None) -> float:
-        """Let one round pass: each node begins one exchange, at a time of its own.
+    def start(self, name: str, address: Address, disk: Disk | None = None, *, surveyed: bool = True) -> Node:
+        """Start a node, or start it again, with that disk.
 
         Args:
-            done: Asked a few times in the round; when it says yes, the round ends there.
+            name: Of the peer.
+            address: Where it listens.
+            disk: What it finds; an empty one without.
+            surveyed: Whether it asks others first, those that it can reach.
 
-        Returns:
-            What share of the round has passed.
+        Raises:
+            DuplicateIdentity: The survey found its name in use.
         """
-        start, steps = self.now, self.timing.attempts
-        for node in self.nodes.values():
-            self._at(start + node.phase, self._start_round, node)
-        for step in range(1, steps + 1):
-            self._run_until(start + step * self.timing.round_seconds / steps)
-            for node in self.nodes.values():
-                self.send(node.view.tick(self.now))
-            if done is not None and done():
-                return step / steps
-        return 1.0
+        disk = disk or Disk()
+        rng = Random(f"{self.rng.random()}/{name}/{next(self.lives)}")
+        identity = Identity(name, disk.store, rng)
+        seeds = [*self.seeds, *(info.address for info in disk.peers)]
+        survey = Survey(name, address, seeds)
+        if surveyed:
+            self._ask_around(name, survey)
+        clock = identity.begin(survey.sightings)
+        notary = self.notary_of(name) if self.notary_of is not None else None
+        membership = Membership(
+            identity,
+            *address,
+            now=self.now,
+            rng=rng,
+            timing=self.timing,
+            seeds=self.seeds,
+            notary=notary,
+            remembered=disk.peers,
+        )
+        view = View(identity, clock, membership, rng=rng, timing=self.timing, notary=notary)
+        view.models.restore(disk.models)
+        node = self.nodes[name] = Node(name, address, rng, disk, identity, clock, view)
+        self._begin_loops(node)
+        return node
 
-    def rounds_until(self, done: Callable[[Node], bool], most: int = 1000) -> float:
-        """Return after how many rounds all nodes are done, in steps of a quarter."""
-        waiting = list(self.nodes.values())
+    def _ask_around(self, name: str, survey: Survey) -> None:
+        asked: set[Address] = set()
+        while not survey.enough and (left := [each for each in survey.to_ask() if each not in asked]):
+            asked.add(left[0])
+            other = self._at_address(left[0])
+            if other is None or self._is_cut(name, other.name):
+                survey.on_failure(left[0])
+            else:
+                survey.on_answer(left[0], other.view.sighting_of(GossipSurvey(name)))
 
-        def all_done() -> bool:
-            waiting[:] = [node for node in waiting if not done(node)]
-            return not waiting
+    def _at_address(self, address: Address) -> Node | None:
+        return next((node for node in self.nodes.values() if node.address == address), None)
 
-        rounds = 0.0
-        while waiting:
-            assert rounds < most, f"{len(waiting)} nodes are not done after {most} rounds"
-            rounds += self.run_round(all_done)
-        self._events.clear()
-        return rounds
+    def crash(self, name: str) -> Node:
+        """End a node without a word."""
+        return self.nodes.pop(name)
 
-    def _start_round(self, node: Node) -> None:
-        self.send(node.view.start_round(self.now))
+    def _begin_loops(self, node: Node) -> None:
+        if self.exchanging:
+            self._at(self.now + self.rng.random() * self.timing.round_seconds, self._round, node)
+            self._at(self.now + self.rng.random() * self.timing.round_seconds, self._tick, node)
+        self._wake_on_time(node)
 
-    def _at(self, time: float, action: Callable[..., None], *args: Any) -> None:
-        heapq.heappush(self._events, (time, next(self._order), action, args))
+    # --- faults ---------------------------------------------------------------------------------
 
-    def _run_until(self, end: float) -> None:
+    def cut(self, one: Iterable[str], other: Iterable[str]) -> None:
+        """Let nothing pass between two groups, from now on."""
+        self._cuts.append((frozenset(one), frozenset(other)))
+
+    def mend(self) -> None:
+        """Let everything pass again, and lose nothing more."""
+        self._cuts.clear()
+        self.loss = 0.0
+
+    def stall(self, name: str, seconds: float) -> None:
+        """Let a node stand still for a while: it neither acts nor reads."""
+        self._stalled[name] = self.now + seconds
+
+    def _is_cut(self, one: str, other: str) -> bool:
+        return any(
+            (one in left and other in right) or (other in left and one in right) for left, right in self._cuts
+        )
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def send(self, node: Node, out: list[Outgoing]) -> None:
+        """Put a node's messages on their way."""
+        for to, message in out:
+            if self.counted:
+                self.traffic.add(message, wire_bytes(message))
+            address = self._address_of(node, to)
+            if address is None or (self.loss and self.rng.random() < self.loss):
+                continue
+            self._at(self.now + self.latency(), self._deliver, node.name, address, message)
+
+    def _address_of(self, node: Node, to: str | Address) -> Address | None:
+        if not isinstance(to, str):
+            return to
+        info = node.view.membership.roster.get(to)
+        return None if info is None else info.address
+
+    def _deliver(self, source: str, address: Address, message: Any) -> None:
+        node = self._at_address_fast(address)
+        if node is None or (self._cuts and self._is_cut(source, node.name)):
+            return
+        if self._is_stalled(node, self._deliver, source, address, message):
+            return
+        if isinstance(message, GossipPiece):
+            self.traffic.model_bytes_in[node.name] += len(message.data)
+        self._act(
+            node, lambda: node.view.on_message(message, self.now, source if self.authenticated else None)
+        )
+
+    def _at_address_fast(self, address: Address) -> Node | None:
+        """The usual case: a peer's address follows from its number."""
+        high, low = address[0].split(".")[2:]
+        node = self.nodes.get(peer_name(int(high) << 8 | int(low)))
+        return node if node is not None and node.address == address else self._at_address(address)
+
+    def _act(self, node: Node, act: Callable[[], list[Outgoing]]) -> None:
+        """Let a node do something, send what comes of it, and end it if its name is in use."""
+        try:
+            out = act()
+        except DuplicateIdentity as error:
+            self.ended.append((node.name, error))
+            if self.nodes.get(node.name) is node:
+                del self.nodes[node.name]
+            return
+        if not self.announcing:
+            out = [each for each in out if type(each.message).__name__ != "GossipAnnounce"]
+        self.send(node, out)
+        self._wake_on_time(node)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
         while self._events and self._events[0][0] <= end:
             self.now, _, action, args = heapq.heappop(self._events)
             action(*args)
         self.now = end
 
+    def rounds_until(self, done: Callable[[Node], bool], most: float = 300) -> float:
+        """Return after how many rounds all nodes are done, in steps of a quarter."""
+        waiting = list(self.nodes.values())
+        steps = 0
+        while waiting := [node for node in waiting if not done(node)]:
+            assert steps < most * TICKS_PER_ROUND, f"{len(waiting)} nodes are not done after {most} rounds"
+            self.run(self.timing.round_seconds / TICKS_PER_ROUND)
+            steps += 1
+        return steps / TICKS_PER_ROUND
 
-def peer_name(number: int) -> str:
-    """Return the name of a node: as long as names are, and in the order of numbers."""
-    return f"peer-{number:04}"
+    def publish(self, name: str, data: bytes) -> None:
+        """Let a node write its model, and announce it if announcements are on."""
+        node = self.nodes[name]
+        self._act(node, lambda: node.view.publish(data, samples=100))
+
+    def _round(self, node: Node) -> None:
+        if self.nodes.get(node.name) is node and not self._is_stalled(node, self._round, node):
+            self._act(node, lambda: node.view.start_round(self.now))
+            self._at(self.now + self.timing.round_seconds, self._round, node)
+
+    def _tick(self, node: Node) -> None:
+        if self.nodes.get(node.name) is node and not self._is_stalled(node, self._tick, node):
+            self._act(node, lambda: node.view.tick(self.now))
+            self._at(self.now + self.timing.round_seconds / TICKS_PER_ROUND, self._tick, node)
+
+    def _wake(self, node: Node) -> None:
+        if self.nodes.get(node.name) is not node or node.wakes_at > self.now:
+            return
+        if not self._is_stalled(node, self._wake, node):
+            node.wakes_at = float("inf")
+            self._act(node, lambda: node.view.membership.tick(self.now))
+
+    def _wake_on_time(self, node: Node) -> None:
+        if not self.probing:
+            return
+        due = max(node.view.membership.next_tick_at(), self.now)
+        if node.wakes_at <= self.now or due < node.wakes_at:
+            node.wakes_at = due
+            self._at(due, self._wake, node)
+
+    def _is_stalled(self, node: Node, action: Callable[..., None], *args: Any) -> bool:
+        until = self._stalled.get(node.name, 0.0)
+        if until > self.now:
+            self._at(until, action, *args)
+            return True
+        return False
+
+    def _at(self, time: float, action: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self._events, (time, next(self._order), action, args))
