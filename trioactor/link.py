@@ -81,6 +81,12 @@ class Exchange(Surroundings, Protocol):
     def codec_for(self, refs: Refs) -> Codec:
         """A codec that tells refs as this link needs them."""
 
+    def enlist(self, link: Link) -> None:
+        """Count the link in: it has something to send, or a connection."""
+
+    def strike(self, link: Link) -> None:
+        """It has neither any more."""
+
     async def call(self, address: Address) -> Greeted:
         """Connect and shake hands. Raises OSError, RemoteError and trio's errors of streams."""
 
@@ -177,6 +183,7 @@ class Link:
             self._went_down("this system stops", self.outbox.unreachable)
         else:
             self.state = "connecting"
+            self._exchange.enlist(self)
             self._exchange.nursery.start_soon(self._dial, self.address, name=f"connection to {self.where}")
 
     async def _dial(self, address: Address) -> None:
@@ -190,8 +197,12 @@ class Link:
                 self._failures += 1
                 self._retry_at = self._next_attempt()
                 self._went_down(reason, self.outbox.unreachable)
+                self._exchange.strike(self)
         if greeted is not None:
-            await self.serve(greeted)
+            try:
+                await self.serve(greeted)
+            finally:
+                self._exchange.strike(self)
 
     async def _attempt(self, address: Address) -> tuple[Greeted | None, str]:
         """Return a stream after its handshake, or None and why there is none."""

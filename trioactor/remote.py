@@ -96,7 +96,8 @@ class Remote:
             self._decoders = arrays.decoders
         self._vocabulary = Vocabulary(home.vocabulary.values(), hooks)
         self._links: dict[Address, Link] = {}  # peers that can be dialled
-        self._visitors: dict[Link, None] = {}  # peers that came to us, in the order of their coming
+        # Peers that came to us, and their links when they call back; in the order of their coming.
+        self._visitors: dict[Link, None] = {}
         self._listening: dict[Address, trio.CancelScope] = {}
         self.counts = Counts()
         self.unfinished = Unfinished(self.limits.unfinished_bytes)
@@ -209,11 +210,11 @@ class Remote:
             self._turn_away(seen_at, in_words(error))
         else:
             link = self._link_for(greeted)
-            self._visitors[link] = None
+            self.enlist(link)
             try:
                 await link.serve(greeted)
             finally:
-                self._visitors.pop(link, None)
+                self.strike(link)
 
     def _turn_away(self, address: Address, reason: str) -> None:
         self.counts.turned_away += 1
@@ -275,6 +276,15 @@ class Remote:
         """See `Exchange`."""
         token = self.home.rng.randbytes(TOKEN_BYTES)
         return Codec(self._vocabulary, self.limits, refs, token, self._decoders)
+
+    def enlist(self, link: Link) -> None:
+        """See `Exchange`."""
+        self._visitors[link] = None
+
+    def strike(self, link: Link) -> None:
+        """See `Exchange`. What has come for it meanwhile has enlisted it anew: see `state`."""
+        if link.state != "connecting":
+            self._visitors.pop(link, None)
 
     async def call(self, address: Address) -> Greeted:
         """See `Exchange`."""
