@@ -184,9 +184,8 @@ class Cluster:
                     self._find(
                         f"the task {stream.name} still waits, {self._settle_seconds:.0f} s after healing"
                     )
-            watched = member.guard.watched
-            if watched is not None and watched.over:
-                self._find(f"{member.node} does not know that {watched} has ended")
+            if member.guard.missed:
+                self._find(f"{member.node} does not know that {member.guard.watched} has ended")
         await self._call_the_roll(core)
 
     async def _call_the_roll(self, core: tuple[str, ...]) -> None:

@@ -221,14 +221,25 @@ class Guard:
 
     Attributes:
         watched: The life of the host that is being watched; None while none is.
+        since: When that began.
     """
 
     def __init__(self, cluster: Cluster, node: Node, system: ActorSystem) -> None:
         self.watched: Node | None = None
+        self.since = 0.0
         self._cluster = cluster
         self._system = system
         self._rng = random.Random(node.rng.getrandbits(64))
         self._node = node
+
+    @property
+    def missed(self) -> bool:
+        """Whether it watches a life that is over, and that lived long enough to be reached."""
+        if self.watched is None or self.watched.over_at is None:
+            return False
+        limits = self._cluster.plans[self._node.name].limits
+        reached = self.since + limits.handshake_seconds + limits.redial_most_seconds
+        return reached < self.watched.over_at
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -244,6 +255,7 @@ class Guard:
             try:
                 async with ref.watch():
                     self.watched = None if target is None or target.over else target
+                    self.since = trio.current_time()
                     await trio.sleep_forever()
             except PeerDown:
                 counts["peer down"] += 1

@@ -191,8 +191,9 @@ class Simulation:
             silently: It loses its power and says nothing; otherwise its peers see resets.
         """
         node = self.nodes.get(name)
-        if node is not None:
+        if node is not None and not node.over:
             node.crashed = True
+            node.over_at = trio.current_time()
             node.scope.cancel()
         self.network.crash(name, silently=silently)
 
@@ -261,6 +262,7 @@ class Node:
         scope: Around the program.
         crashed: Whether its host has crashed.
         over: Whether it has crashed or ended.
+        over_at: When it did.
         ended: Set when its last task has.
     """
 
@@ -275,6 +277,7 @@ class Node:
         self.args = args
         self.scope = trio.CancelScope()
         self.crashed = False
+        self.over_at: float | None = None
         self.ended = trio.Event()
 
     def __repr__(self) -> str:
@@ -298,6 +301,7 @@ class Node:
         finally:
             self.ended.set()
             if not self.crashed:
+                self.over_at = trio.current_time()
                 network.host(self.name).close_all()
 
 
