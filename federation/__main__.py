@@ -22,7 +22,7 @@ from federation.config import (
 )
 from federation.errors import ExitStatus, SettingsError
 from federation.flags import flags_for, variable_of
-from federation.processes import end_with_starter
+from federation.processes import check_starter
 
 S = TypeVar("S", bound=Settings)
 
@@ -36,7 +36,7 @@ EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDE
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Learn together in rounds: all roles on this machine, or one of them."""
-    end_with_starter()
+    check_starter()
 
 
 @main.command(epilog=EPILOG)

@@ -58,6 +58,7 @@ class Course:
     def __init__(self, state: RunState, context: Context) -> None:
         self._state = state
         self._context = context
+        self._opened_by: ActorRef | None = None  # the Aggregator that has the run open
 
     async def run(self) -> None:
         """Run all of it.
@@ -234,7 +235,13 @@ class Course:
         while True:
             actor = await self._service(role)
             try:
-                return await actor.ask(question)
+                if role == "aggregator" and actor != self._opened_by and not isinstance(question, OpenRun):
+                    await actor.ask(
+                        self._open_request(self._state.roster.pattern)
+                    )  # another one, after a crash
+                answer = await actor.ask(question)
+                self._opened_by = actor if role == "aggregator" else self._opened_by
+                return answer
             except HandlerFailed as failure:
                 raise RunFailed(f"the {role} failed: {failure}") from failure
             except Rejected as declined:

@@ -1,7 +1,7 @@
 """The whole coordinated mode on one machine: every role its own process, watched, shown, and ended.
 
-The launcher has no part in the run. It starts the roles, observes the Provider as anybody can, and ends
-what it has started, whatever happens to it.
+The launcher has no part in the run. It starts the roles, observes the Provider as anybody can, has those
+that crash come back, and ends what it has started, whatever happens to it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,21 +17,23 @@ import trio
 
 from federation.aggregator import Aggregator
 from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, ProviderConfig, StartConfig
+from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import STATUS_OF_RUN, ExitStatus
 from federation.evaluator import Evaluator
-from federation.events import Event
+from federation.events import Event, RunPlanned
 from federation.learning import Region
 from federation.messages import StopRun
 from federation.observer import Observer
-from federation.processes import RoleProcess, python_command
+from federation.processes import python_command
 from federation.provider import Provider
-from federation.roles import VOCABULARY, now_unix, open_record
+from federation.roles import VOCABULARY, now_unix, open_record, wait_until_ended
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.view import ProcessChanged, RunView, reduce
 from federation.worker import Worker
-from federation.workspace import RunFolder, forget, wait_for_address
+from federation.workspace import RunFolder, forget_the_dead, read_address, wait_for_address
 from trioactor import ActorRef, ActorSystem
+from trioactor.process import SendSignal
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class RunWatch:
 
     def see(self, event: Event) -> None:
         """Take in an event of the Provider, in whose clock it is told."""
-        if self._offset is None:
+        if self._offset is None or isinstance(event, RunPlanned):  # a Provider's first word
             self._offset = trio.current_time() - event.at_seconds
         self._take(replace(event, at_seconds=event.at_seconds + self._offset))
 
@@ -140,31 +141,56 @@ async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Scree
     """Run the coordinated mode with a process for each role, until it is over and all have ended."""
     watch = RunWatch(screen)
     with screen:
-        async with role_processes(config, folder) as processes, trio.open_nursery() as nursery:
-            for role in processes:
-                watch.process_changed(role, "starting")
+        async with ActorSystem("launcher", vocabulary=VOCABULARY) as system, trio.open_nursery() as nursery:
+            roles = roles_of(config, folder)
+            attendance = Attendance(watch, config, nursery, [role.name for role in roles])
+            for role in roles:
+                watch.process_changed(role.name, "starting")
             nursery.start_soon(watch.tick)
-            for process in processes.values():
-                nursery.start_soon(_watch_process, process, watch, processes, config)
-            nursery.start_soon(_observe, folder, watch, stop, processes["provider"], config)
+            crew = await system.actor_of(
+                partial(Crew, roles, attendance.see_exit, attendance.see_given_up), "crew"
+            )
+            nursery.start_soon(_end_on_request, system, watch, stop)
+            nursery.start_soon(_observe, system, folder, watch, config)
             await watch.over.wait()
             hurried = stop.wanted.is_set() or watch.failure is not None
-            await _let_them_end(processes, STOP_SECONDS / 2 if hurried else LAST_SECONDS)
+            await _let_them_end(system, roles, STOP_SECONDS / 2 if hurried else LAST_SECONDS)
+            await crew.kill()  # all at once, where a stop would take one after the other
             nursery.cancel_scope.cancel()
+        forget_the_dead(config.workspace)
         screen.tick(trio.current_time())
     return watch.outcome(stop)
 
 
-def role_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[str]]:
-    """Return the command of each role by its name, the Provider first."""
+def roles_of(config: StartConfig, folder: RunFolder) -> list[Role]:
+    """Return all roles in the order of their start, the Provider first."""
+    environment = environment_of_roles()
+
+    def role(name: str, command: Callable[[], list[str]]) -> Role:
+        return Role(name, command, folder.log(name), environment)
+
+    return [
+        role("provider", partial(_provider_command, config, folder)),
+        *(role(name, partial(list, command)) for name, command in _member_commands(config, folder).items()),
+    ]
+
+
+def _provider_command(config: StartConfig, folder: RunFolder) -> list[str]:
+    """Return the Provider's command. One that comes back is where the others look for it: at its old port."""
+    settings = provider_config(config, folder)
+    before = read_address(folder.address)
+    if before is not None:
+        settings = replace(settings, listen=f"{before.host}:{before.port}")
+    return python_command("federation", "provider", *settings.as_flags())
+
+
+def _member_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[str]]:
     place = ["--workspace", str(config.workspace), "--provider-file", str(folder.address)]
     join = [*place, "--connect-seconds", str(config.register_seconds)]
     regions = {
         name: str(config.dataset / f"region_{name}.npz") for name in (*DEFAULT_REGIONS, EVALUATION_REGION)
     }
-    provider = provider_config(config, folder).as_flags()
     commands = {
-        "provider": python_command("federation", "provider", *provider),
         "aggregator": python_command("federation", "aggregator", *join),
         "evaluator": python_command("federation", "evaluator", *join, "--region", regions[EVALUATION_REGION]),
     }
@@ -199,82 +225,90 @@ def environment_of_roles() -> dict[str, str]:
     return {**kept, **threads}
 
 
-@asynccontextmanager
-async def role_processes(config: StartConfig, folder: RunFolder) -> AsyncIterator[dict[str, RoleProcess]]:
-    """Start a process for each role; when the block ends, so have they."""
-    processes: dict[str, RoleProcess] = {}
-    environment = environment_of_roles()
-    try:
-        for role, command in role_commands(config, folder).items():
-            processes[role] = RoleProcess(role, command, folder.log(role), environment)
-        yield processes
-    finally:
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                for process in processes.values():
-                    nursery.start_soon(process.end)
-            for process in processes.values():
-                forget(config.workspace, process.pid)
+class Attendance:
+    """Knows which roles are there, and what it means for the run when one is not.
+
+    Args:
+        watch: What is told of it.
+        config: How many workers the run needs.
+        nursery: For what has to wait.
+        roles: Who is to be there.
+    """
+
+    def __init__(
+        self, watch: RunWatch, config: StartConfig, nursery: trio.Nursery, roles: Sequence[str]
+    ) -> None:
+        self._watch = watch
+        self._config = config
+        self._nursery = nursery
+        self._workers = {role for role in roles if role not in SERVICES}
+        self._last_words: dict[str, str] = {}
+
+    def see_exit(self, role: str, status: int, words: str) -> None:
+        """A process has ended by itself."""
+        self._last_words[role] = words
+        if self._watch.over.is_set():
+            self._watch.process_changed(role, "ended")
+        elif status in OWN_STATUSES:
+            self._miss(role, words, ExitStatus.USAGE if status == ExitStatus.USAGE else ExitStatus.FAILED)
+        else:
+            self._watch.process_changed(role, "restarting", words)
+
+    def see_given_up(self, role: str) -> None:
+        """A role has crashed too often, and does not come back."""
+        if not self._watch.over.is_set():
+            self._miss(
+                role, f"it crashed too often; the last time {self._last_words[role]}", ExitStatus.FAILED
+            )
+
+    def _miss(self, role: str, words: str, status: ExitStatus) -> None:
+        watch = self._watch
+        self._workers.discard(role)
+        watch.process_changed(role, "ended", words)
+        if role in SERVICES:
+            self._nursery.start_soon(_fail_soon, watch, f"the {role} has ended: {words}", status)
+        elif watch.view.status == "waiting" and len(self._workers) < self._config.min_workers:
+            watch.fail(f"worker {role} has ended before the run began: {words}", status)
+        elif watch.view.status == "running" and not self._workers:
+            lost = ExitStatus.QUORUM_LOST if watch.view.finished_count else ExitStatus.FAILED
+            reason = f"no worker is left; the last one, {role}, has ended: {words}"
+            self._nursery.start_soon(_fail_soon, watch, reason, lost)
 
 
-async def _watch_process(
-    process: RoleProcess, watch: RunWatch, processes: dict[str, RoleProcess], config: StartConfig
-) -> None:
-    status = await process.wait()
-    if watch.over.is_set():
-        watch.process_changed(process.role, "ended")
-        return
-    words = process.last_words()
-    watch.process_changed(process.role, "ended", words)
-    exit_status = ExitStatus.USAGE if status == ExitStatus.USAGE else ExitStatus.FAILED
-    workers = [one for role, one in processes.items() if role not in SERVICES and one.status is None]
-    if process.role in SERVICES:
-        await _last_event(watch)
-        watch.fail(f"the {process.role} has ended: {words}", exit_status)
-    elif watch.view.status == "waiting" and len(workers) < config.min_workers:
-        watch.fail(f"worker {process.role} has ended before the run began: {words}", exit_status)
-    elif watch.view.status == "running" and not workers:
-        await _last_event(watch)
-        lost = ExitStatus.QUORUM_LOST if watch.view.finished_count else ExitStatus.FAILED
-        watch.fail(f"no worker is left; the last one, {process.role}, has ended: {words}", lost)
-
-
-async def _last_event(watch: RunWatch) -> None:
-    """Wait a little for what the Provider has to say of it: it may end the run itself, and knows why."""
+async def _fail_soon(watch: RunWatch, reason: str, status: ExitStatus) -> None:
+    """Fail, unless the Provider ends the run itself, which knows more of it."""
     with trio.move_on_after(STOP_SECONDS):
         await watch.over.wait()
+    watch.fail(reason, status)
 
 
-async def _observe(
-    folder: RunFolder, watch: RunWatch, stop: Stop, provider_process: RoleProcess, config: StartConfig
-) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_on_request, watch, stop, provider_process)
-        address = await wait_for_address(folder.address, config.register_seconds)
-        async with ActorSystem("launcher", vocabulary=VOCABULARY) as system:
-            provider = system.ref(*address, "provider")
-            await system.actor_of(partial(Observer, provider, watch.see), "observer")
-            await watch.over.wait()
-            if watch.failure is not None:
-                with trio.move_on_after(STOP_SECONDS):
-                    await provider.tell(StopRun(watch.failure.reason, status_in_words(watch.failure.status)))
-            await trio.sleep_forever()
+async def _observe(system: ActorSystem, folder: RunFolder, watch: RunWatch, config: StartConfig) -> None:
+    address = await wait_for_address(folder.address, config.register_seconds)
+    provider = system.ref(*address, "provider")
+    await system.actor_of(partial(Observer, provider, watch.see), "observer")
+    await watch.over.wait()
+    if watch.failure is not None:
+        with trio.move_on_after(STOP_SECONDS):
+            await provider.tell(StopRun(watch.failure.reason, status_in_words(watch.failure.status)))
 
 
-async def _end_on_request(watch: RunWatch, stop: Stop, provider: RoleProcess) -> None:
+async def _end_on_request(system: ActorSystem, watch: RunWatch, stop: Stop) -> None:
     await stop.wanted.wait()
-    provider.signal(signal.SIGTERM)  # it ends the run in good order, and says so to everyone
-    with trio.move_on_after(STOP_SECONDS):
-        await watch.over.wait()
+    provider = system.find(process_name("provider"))
+    if provider is not None:  # it ends the run in good order, and says so to everyone
+        await provider.tell(SendSignal(signal.SIGTERM))
+        with trio.move_on_after(STOP_SECONDS):
+            await watch.over.wait()
     watch.over.set()
 
 
-async def _let_them_end(processes: dict[str, RoleProcess], seconds: float) -> None:
+async def _let_them_end(system: ActorSystem, roles: Sequence[Role], seconds: float) -> None:
     """Give the roles time to end by themselves."""
+    processes = [system.find(process_name(role.name)) for role in roles]
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            for process in processes.values():
-                nursery.start_soon(process.wait)
+        for process in processes:
+            if process is not None:
+                await wait_until_ended(process)
 
 
 # --- all roles in this process --------------------------------------------------------------

@@ -67,8 +67,8 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
             outcome = await run_in_processes(config, folder, screen, stop)
         return outcome.status
 
-    if config.in_process:
-        logging.basicConfig(filename=folder.log("federation"), format=LOG_FORMAT, level=logging.INFO)
+    log = folder.log("federation" if config.in_process else "launcher")
+    logging.basicConfig(filename=log, format=LOG_FORMAT, level=logging.INFO)
     with one_blas_thread() if config.in_process else nullcontext():
         status = run_program("launcher", config.workspace, work, patient=True)
     failed = outcome is None and not was_stopped(status)  # and has said why

@@ -39,7 +39,7 @@ class ProcessChanged:
     Attributes:
         at_seconds: When.
         role: "provider", "aggregator", "evaluator", or a worker's name.
-        state: "starting", "ended".
+        state: "starting", "restarting", "ended".
         reason: How it ended, in words; empty where there is nothing to tell.
     """
 
@@ -67,7 +67,8 @@ class WorkerView:
     """One worker.
 
     Attributes:
-        state: "starting", "ready", "training", "answered", "alone", "lost", "ended", or what became of
+        state: "starting", "ready", "training", "answered", "alone", "lost", "restarting" (its process has
+            crashed, and another is on its way), "ended", or what became of
             its last update when that was not accepted: "refused", "failed", "late".
         since_seconds: Since when.
         num_samples: How many samples it trains on, 0 before it has registered.
@@ -178,13 +179,19 @@ class RunView:
         return self.rounds[self.finished_count - 1].accuracy if self.finished_count else None
 
 
+# A worker in one of these states takes no part at present.
+GONE = ("lost", "restarting", "ended")
+
+
 def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
     """Return the view after one more event."""
     match event:
         case ProcessChanged():
             return _process_changed(view, event)
         case RunPlanned():
+            # Also the first word of a Provider that has come back: it waits for everyone anew.
             view = replace(view, run=event.run, rounds_planned=event.rounds, min_workers=event.min_workers)
+            view = replace(view, status="waiting")
             return _with_role(view, "provider", "ready", event.at_seconds)
         case RoleJoined():
             return _with_role(view, event.role, "ready", event.at_seconds)
@@ -236,7 +243,8 @@ def _process_changed(view: RunView, event: ProcessChanged) -> RunView:
     if not event.reason:
         return view
     who = f"the {event.role}" if service else f"worker {event.role}"
-    return _with_notice(view, event.at_seconds, f"the process of {who} has ended: {event.reason}")
+    again = "; it is started again" if event.state == "restarting" else ""
+    return _with_notice(view, event.at_seconds, f"the process of {who} has ended: {event.reason}{again}")
 
 
 def _worker_joined(view: RunView, event: WorkerJoined) -> RunView:
@@ -249,12 +257,12 @@ def _worker_joined(view: RunView, event: WorkerJoined) -> RunView:
 
 def _worker_lost(view: RunView, event: WorkerLost) -> RunView:
     before = view.workers.get(event.worker_id)
-    ended = before is not None and before.state == "ended"
+    ended = before is not None and before.state in ("restarting", "ended")
     if not ended:  # that its process has ended says more
         view = _with_worker(view, event.worker_id, event.at_seconds, "lost")
     if view.status != "running":
         return view
-    others = [name for name, worker in view.workers.items() if worker.state not in ("lost", "ended")]
+    others = [name for name, worker in view.workers.items() if worker.state not in GONE]
     goes_on = f"the run goes on with {', '.join(sorted(others))}" if others else "no worker is left"
     reason = "" if ended else f" ({event.reason})"
     return _with_notice(view, event.at_seconds, f"worker {event.worker_id} is lost{reason}; {goes_on}")
@@ -264,14 +272,14 @@ def _worker_lost(view: RunView, event: WorkerLost) -> RunView:
 
 
 def _run_begun(view: RunView, event: RunBegun) -> RunView:
-    view = replace(
-        view,
-        status="running",
-        source=event.source,
-        synthetic=event.synthetic,
-        first_round=event.from_round,
-        started_seconds=event.at_seconds,
-    )
+    seen = event.from_round - view.first_round  # rounds of this run that a Provider before this one led
+    if not view.rounds or seen < 0:
+        view = replace(
+            view, first_round=event.from_round, rounds=(), finished_count=0, started_seconds=event.at_seconds
+        )
+    else:  # a round that had begun, and was not committed, begins again
+        view = replace(view, rounds=view.rounds[:seen], finished_count=min(view.finished_count, seen))
+    view = replace(view, status="running", source=event.source, synthetic=event.synthetic)
     if event.from_round == 1:
         return view
     return _with_notice(view, event.at_seconds, f"the run goes on with round {event.from_round}")

@@ -209,9 +209,11 @@ def registered(workspace: Path, role: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def forget(workspace: Path, pid: int) -> None:
-    """Take back what a process said of itself that was killed before it could."""
-    _entry(workspace, pid).unlink(missing_ok=True)
+def forget_the_dead(workspace: Path) -> None:
+    """Take back what processes said of themselves that were killed before they could."""
+    for one in all_registered(workspace):
+        if started_ticks(one.pid) != one.started_ticks:
+            _entry(workspace, one.pid).unlink(missing_ok=True)
 
 
 def _entry(workspace: Path, pid: int) -> Path:

@@ -50,7 +50,7 @@ ORDER: dict[str, str] = {
         errors messages events config flags
         round roster state course view
         offload joining worker aggregator evaluator observer provider
-        processes workspace cleanup stopping results roles preflight terminal programs launch start
+        processes crew workspace cleanup stopping results roles preflight terminal programs launch start
     """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
@@ -104,7 +104,6 @@ WORLD = {
 # The seams: who asks the world all the same, and why.
 SEAMS: dict[tuple[str, str], str] = {
     ("federation/offload.py", "trio.to_thread.run_sync"): "where blocking work goes",
-    ("federation/processes.py", "trio.to_thread.run_sync"): "waits for an operating-system process",
     ("federation/roles.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",

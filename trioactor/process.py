@@ -89,6 +89,8 @@ class Command:
     Attributes:
         arguments: The program and its arguments; no shell is involved.
         environment: Variables set besides, or instead of, those of this process.
+        one_channel: Whether stderr goes where stdout goes, so that lines keep their order.
+        whole_environment: Whether `environment` is all that it gets, and nothing of this process's.
         folder: Where it runs, by default here.
         grace_seconds: Between the request to end (SIGTERM) and the end by force (SIGKILL). Less than
             the system's `post_stop_seconds`.
@@ -103,6 +105,8 @@ class Command:
     grace_seconds: float = GRACE_SECONDS
     ok_statuses: frozenset[int] = frozenset({0})
     own_group: bool = True
+    one_channel: bool = False
+    whole_environment: bool = False
 
     @property
     def name(self) -> str:
@@ -143,13 +147,14 @@ class ProcessActor(Actor):
             CannotStart: There is no such program, or it may not be run.
         """
         command = self._command
-        environment = None if command.environment is None else {**os.environ, **command.environment}
+        inherited = {} if command.whole_environment else os.environ
+        environment = {**inherited, **(command.environment or {})}
         try:
             self._process = await trio.lowlevel.open_process(
                 list(command.arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if command.one_channel else subprocess.PIPE,
                 cwd=command.folder,
                 env=environment,
                 process_group=0 if command.own_group else None,
@@ -189,8 +194,10 @@ class ProcessActor(Actor):
 
     async def _see_it_through(self, process: trio.Process) -> None:
         async with trio.open_nursery() as readers:
+            assert process.stdout is not None
             readers.start_soon(self._read_lines, process.stdout, "stdout")
-            readers.start_soon(self._read_lines, process.stderr, "stderr")
+            if process.stderr is not None:
+                readers.start_soon(self._read_lines, process.stderr, "stderr")
             status = await process.wait()
             # Its own children may hold the pipes open: what is in them is read, no more is awaited.
             readers.cancel_scope.deadline = trio.current_time() + self._command.grace_seconds
@@ -200,8 +207,7 @@ class ProcessActor(Actor):
             raise ProcessFailed(self._command.name, status, self._last_lines)
         self.context.stop()
 
-    async def _read_lines(self, stream: trio.abc.ReceiveStream | None, channel: Channel) -> None:
-        assert stream is not None
+    async def _read_lines(self, stream: trio.abc.ReceiveStream, channel: Channel) -> None:
         splitter = LineSplitter()
         async for chunk in stream:
             for line in splitter.feed(bytes(chunk)):
@@ -210,7 +216,7 @@ class ProcessActor(Actor):
             self._take_line(channel, line)
 
     def _take_line(self, channel: Channel, line: str) -> None:
-        if channel == "stderr":
+        if channel == "stderr" or self._command.one_channel:
             self._last_lines = [*self._last_lines[-9:], line]
         if self._on_line is not None:
             self._on_line(channel, line)
