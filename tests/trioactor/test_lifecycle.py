@@ -726,9 +726,7 @@ async def test_stop_of_a_supervised_actor_returns_when_there_is_no_life_to_come(
     """Also when its own life is over already, and the group that it belongs to rests."""
     specs = [ChildSpec(Clerk, name) for name in ("one", "two")]
     backoff = Backoff(first_seconds=10, most_seconds=10, jitter=0)
-    await system.actor_of(
-        lambda: Supervisor(specs, strategy="one_for_all", backoff=backoff), "supervisor"
-    )
+    await system.actor_of(lambda: Supervisor(specs, strategy="one_for_all", backoff=backoff), "supervisor")
     one, two = system.find("supervisor/one"), system.find("supervisor/two")
     assert one is not None
     assert two is not None
