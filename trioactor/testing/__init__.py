@@ -25,10 +25,11 @@ minute of it takes milliseconds; chance comes from one seed, so what failed once
     report = simulate(main, seed=7)
     assert report.digest == simulate(main, seed=7).digest
 
-The parts, from the ground up: `links.py` what a cable is like, `path.py` how segments cross it, `tcp.py`
-and `sockets.py` what programs see, `hosts.py` and `network.py` the machines and what befalls them,
-`determinism.py` how trio is made to repeat itself, `simulation.py` a cluster from a seed, `faults.py` bad
-luck, `probes.py` and `accounts.py` what tests look at, `pytest_plugin.py` the fixture.
+`TESTING.md` beside this file is the guide. The parts, from the ground up: `links.py` what a cable is like,
+`path.py` how segments cross it, `tcp.py`, `listening.py` and `sockets.py` what programs see, `hosts.py` and
+`network.py` the machines and what befalls them, `hooks.py` how trio comes to use them, `determinism.py` how
+trio is made to repeat itself, `simulation.py` a cluster from a seed, `watchman.py` how a dead end is found,
+`faults.py` bad luck, `probes.py` and `accounts.py` what tests look at, `pytest_plugin.py` the fixture.
 
 What it does not play: a machine whose processor stands still (a stall is seen by others only), disks,
 clocks that differ, UDP, IPv6, and bytes that change on the way.
