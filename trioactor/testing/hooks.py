@@ -52,7 +52,7 @@ class Factory(trio.abc.SocketFactory):
         host, life = self._network.here()
         if life != host.life or not host.on:
             raise error_of(errno.ENETDOWN, f"host {host.name!r} has crashed")
-        return VirtualSocket(self._network, host, life)
+        return VirtualSocket(self._network, host, life, proto)
 
 
 class Resolver(trio.abc.HostnameResolver):

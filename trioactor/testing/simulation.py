@@ -137,11 +137,10 @@ class Simulation:
             async with trio.open_nursery() as self._nursery:
                 value = await main(self)
                 self._nursery.cancel_scope.cancel()
-                return value
         except BaseExceptionGroup as group:
             failure = bare(group)
             raise failure from failure.__cause__
-        raise AssertionError("main was cancelled from outside")
+        return value
 
     # --- programs -------------------------------------------------------------------------------
 

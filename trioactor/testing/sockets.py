@@ -38,8 +38,9 @@ class VirtualSocket(trio.socket.SocketType):
     it is dead. `sendto`, `recvfrom`, `dup` and `detach` are refused; all else is as on Linux.
     """
 
-    def __init__(self, directory: Directory, host: Host, life: int) -> None:
+    def __init__(self, directory: Directory, host: Host, life: int, proto: int = 0) -> None:
         super().__init__()
+        self._proto = proto
         self._directory = directory
         self._host = host
         self._life = life
@@ -78,8 +79,8 @@ class VirtualSocket(trio.socket.SocketType):
 
     @property
     def proto(self) -> int:
-        """TCP."""
-        return stdlib_socket.IPPROTO_TCP
+        """What it was made with: that of TCP, or 0, which is the same."""
+        return self._proto
 
     @property
     def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802  # trio's name
@@ -158,7 +159,7 @@ class VirtualSocket(trio.socket.SocketType):
             await cancel_shielded_checkpoint()
         while not listening.can_accept:
             await listening.waiting.wait()
-        accepted = VirtualSocket(self._directory, self._host, self._life)
+        accepted = VirtualSocket(self._directory, self._host, self._life, self._proto)
         accepted._endpoint = listening.take()
         return accepted, accepted._endpoint.remote
 
@@ -171,7 +172,7 @@ class VirtualSocket(trio.socket.SocketType):
         if self._endpoint is not None:
             raise error_of(errno.EISCONN if self._endpoint.established else errno.EALREADY)
         if self._listening is not None:
-            raise error_of(errno.EINVAL, "the socket listens")
+            raise error_of(errno.EISCONN, "the socket listens")
         if self._was_refused:  # Linux says so once; the sockets of trio do not block
             self._was_refused = False
             raise error_of(errno.ECONNABORTED)

@@ -304,9 +304,19 @@ async def crash_while_it_starts(sim: Simulation) -> None:
         sim.crash("a")
 
 
+async def start_without_a_word(sim: Simulation) -> None:
+    async def say_nothing(node: Node, *, task_status: Status) -> None:
+        await trio.sleep(1)
+
+    with pytest.raises(RuntimeError, match="started"):  # as of a nursery
+        await sim.start("a", say_nothing)
+    await Simulation(0, sim.network).start("b", serve)
+
+
 @pytest.mark.parametrize(
     ("main", "words"),
     [
+        (start_without_a_word, "use `simulate`"),
         (start_twice, "crash it first"),
         (restart_nothing, "no program has run on host 'a'"),
         (crash_while_it_starts, "crashed before its program was ready"),

@@ -153,6 +153,34 @@ async def test_what_can_be_read_is_said(tcp: Tcp) -> None:
     await seen(other.is_readable)
 
 
+async def test_a_socket_says_what_it_is(tcp: Tcp) -> None:
+    sock = tcp.socket()
+
+    assert (sock.family, sock.type, sock.proto) == (socket.AF_INET, socket.SOCK_STREAM, 0)
+    assert sock.getsockname() == ("0.0.0.0", 0)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    sock.set_inheritable(False)
+    assert not sock.get_inheritable()
+    with sock:
+        assert sock.fileno() > 0
+    assert sock.fileno() == -1
+
+
+async def test_an_option_that_was_set_is_set(tcp: Tcp) -> None:
+    sock = tcp.socket()
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+async def test_less_than_nothing_cannot_be_received(tcp: Tcp) -> None:
+    one, _ = await tcp.connected()
+
+    with pytest.raises(ValueError, match="negative"):
+        await one.recv(-1)
+
+
 # --- listening --------------------------------------------------------------------------------------
 
 
@@ -193,6 +221,34 @@ async def test_connections_wait_in_the_order_of_their_coming(tcp: Tcp) -> None:
     accepted = [await tcp.accept(server) for _ in clients]
 
     assert [address for _, address in accepted] == [client.getsockname() for client in clients]
+
+
+async def test_a_listener_without_an_address_gets_one(tcp: Tcp) -> None:
+    server = tcp.socket()
+    server.listen()
+    client = tcp.socket()
+
+    await client.connect(("127.0.0.1", server.getsockname()[1]))
+
+    assert server.is_readable() or (await tcp.accept(server))[1] == client.getsockname()
+
+
+async def test_who_connects_to_all_addresses_connects_to_this_machine(tcp: Tcp) -> None:
+    server = await tcp.listener()
+    client = tcp.socket()
+
+    await client.connect(("0.0.0.0", server.getsockname()[1]))
+
+    assert client.getpeername() == server.getsockname()
+
+
+async def test_a_socket_listens_or_is_connected(tcp: Tcp) -> None:
+    one, _ = await tcp.connected()
+    server = await tcp.listener()
+
+    with pytest.raises(OSError, match=rf"\[Errno {errno.EINVAL}\]"):
+        one.listen()
+    await raises(errno.EISCONN, lambda: server.connect(server.getsockname()))
 
 
 async def test_only_a_listener_accepts(tcp: Tcp) -> None:
