@@ -132,8 +132,11 @@ def test_a_worker_killed_in_mid_run_is_named_and_comes_back(workspace: Workspace
 
 
 def test_a_run_that_loses_all_workers_keeps_what_it_has_and_says_so(workspace: Workspace) -> None:
+    """Their data is gone as well, so they cannot come back."""
     run = workspace.start(*LONG, "--register-seconds", "8")
     run.wait_for("round   2/500")
+    for name in "ABC":
+        (workspace.path / "dataset" / f"region_{name}.npz").unlink()
     for name in "ABC":
         os.kill(workspace.process_of(f"region_{name}.npz"), signal.SIGKILL)
 
