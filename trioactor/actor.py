@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from trioactor.envelope import Envelope, ReplyTo
+from trioactor.envelope import Envelope, ReplyTo, Told
 from trioactor.errors import ActorStopped, DeliveryError, HandlerFailed, MailboxFull, StashFull
 from trioactor.mailbox import Mailbox, MailboxSettings
 from trioactor.messages import Terminated
@@ -255,7 +255,7 @@ class Context:
 
         def went_down(reason: str) -> None:
             self._watches.pop(ref, None)
-            box.offer(Envelope.of_tell(Terminated(where + ref.actor_id, reason)))
+            box.offer(Told(Terminated(where + ref.actor_id, reason)))
 
         self._watches[ref] = _nothing  # so that a call from within on_down has something to remove
         unwatch = ref.on_down(went_down)

@@ -10,7 +10,7 @@ import trio
 from outcome import Error, Value
 from trio.lowlevel import Abort, RaiseCancelT, checkpoint_if_cancelled
 
-from trioactor.envelope import NO_HEADERS, Envelope, Inbox, Target
+from trioactor.envelope import NO_HEADERS, Envelope, Inbox, Target, Told
 from trioactor.errors import DeliveryError, Expired, MailboxFull, NotDelivered, PeerDown
 from trioactor.ledger import Tally
 from trioactor.messages import Request
@@ -77,7 +77,7 @@ class ActorRef:
             MailboxFull: The mailbox is full and its policy is "reject".
         """
         await checkpoint_if_cancelled()
-        envelope = Envelope.of_tell(message)
+        envelope = Told(message)
         chain = self._origin.send_chain
         if chain is None:
             if not self._inbox.offer(envelope):
@@ -95,7 +95,7 @@ class ActorRef:
             MailboxFull: There is no room. The message was not sent.
             RuntimeError: A send middleware waits for something; use `tell`.
         """
-        envelope = Envelope.of_tell(message)
+        envelope = Told(message)
         chain = self._origin.send_chain
         if chain is None:
             self._put_nowait(envelope)

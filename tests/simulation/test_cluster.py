@@ -18,6 +18,7 @@ from tests.simulation.cluster import SeedReport, run_seed
 from tests.simulation.cluster_history import History
 from tests.simulation.cluster_report import ENOUGH_SEEDS, OUTCOMES, Summary
 from trioactor import NotDelivered
+from trioactor.envelope import Told
 from trioactor.link import Link
 from trioactor.mailbox import Mailbox
 from trioactor.outbox import SENT, Outbox
@@ -87,7 +88,7 @@ def a_question_is_handled_twice(patch: pytest.MonkeyPatch) -> None:
     def offer(self: Mailbox, envelope: Any) -> bool:
         taken = offer_rightly(self, envelope)
         if taken and envelope.reply_to is not None and not isinstance(envelope.reply_to, Question):
-            offer_rightly(self, envelope.of_tell(envelope.message))
+            offer_rightly(self, Told(envelope.message))
         return taken
 
     offer_rightly = Mailbox.offer
