@@ -33,6 +33,19 @@ GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
 
+# Where a launcher is not called as its command.
+LAUNCHERS = {"start": "start-provider-mode"}
+
+
+class ByLauncher(click.Context):
+    """Calls a command by the name of its launcher, which is what people type."""
+
+    @property
+    def command_path(self) -> str:
+        """What a usage line begins with."""
+        return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
+
+
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Learn together in rounds: all roles on this machine, or one of them."""
@@ -138,6 +151,9 @@ def settings_of(kind: type[S], flags: dict[str, Any]) -> S:
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
 
+
+for _command in main.commands.values():
+    _command.context_class = ByLauncher
 
 if __name__ == "__main__":
     try:

@@ -51,14 +51,15 @@ class Crew(Supervisor):
     Args:
         roles: What to start.
         on_exit: Told the role, its exit status and why, in words, when its process has ended by itself.
-        on_given_up: Told the role that will not be started again, because it crashed too often.
+        on_given_up: Told the role that will not be started again, because it crashed too often, and what
+            was wrong the last time.
     """
 
     def __init__(
         self,
         roles: list[Role],
         on_exit: Callable[[str, int, str], None],
-        on_given_up: Callable[[str], None],
+        on_given_up: Callable[[str, str], None],
     ) -> None:
         super().__init__([_supervised(role, on_exit) for role in roles])
         self._on_given_up = on_given_up
@@ -66,7 +67,7 @@ class Crew(Supervisor):
     async def receive(self, message: ChildFailed) -> None:
         """Hear from the supervisors of the roles."""
         if message.decision == "gave up":
-            self._on_given_up(message.actor_id.split("/")[1])
+            self._on_given_up(message.actor_id.split("/")[1], message.reason)
 
 
 def process_name(role: str) -> str:

@@ -254,12 +254,11 @@ class Attendance:
         else:
             self._watch.process_changed(role, "restarting", words)
 
-    def see_given_up(self, role: str) -> None:
+    def see_given_up(self, role: str, reason: str) -> None:
         """A role has crashed too often, and does not come back."""
         if not self._watch.over.is_set():
-            self._miss(
-                role, f"it crashed too often; the last time {self._last_words[role]}", ExitStatus.FAILED
-            )
+            words = self._last_words.get(role, reason)
+            self._miss(role, f"it crashed too often; the last time {words}", ExitStatus.FAILED)
 
     def _miss(self, role: str, words: str, status: ExitStatus) -> None:
         watch = self._watch

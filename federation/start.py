@@ -75,16 +75,31 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
     outcome = outcome or Outcome(RunView(), status, "a failure of the launcher" if failed else "force")
     try:
         committed = _settle_record(config, folder, outcome)
-        if failed:
-            return status
-        if committed:
-            picture = config.picture and outcome.status is ExitStatus.FINISHED
-            write_results(folder, config.database, picture=picture)
     except (DatabaseError, OSError) as error:
         _tell(config, folder, outcome, 0)
         return explain(error)
+    if failed:
+        return status
+    unsaved = _write_results(config, folder, outcome) if committed else ""
     _tell(config, folder, outcome, committed)
+    if unsaved:
+        say_error(unsaved)
+        return outcome.status or ExitStatus.FAILED
     return outcome.status
+
+
+def _write_results(config: StartConfig, folder: RunFolder, outcome: Outcome) -> str:
+    """Write what a run leaves in its folder; return why that could not be, in words."""
+    picture = config.picture and outcome.status is ExitStatus.FINISHED
+    try:
+        write_results(folder, config.database, picture=picture)
+    except (DatabaseError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return (
+            f"the results could not all be written to {folder.path} ({why}); the record has them: make room, "
+            "then look with bin/report"
+        )
+    return ""
 
 
 def screen_for(config: StartConfig) -> Screen:

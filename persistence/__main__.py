@@ -24,6 +24,15 @@ class Refused(click.ClickException):
         click.echo(f"error: {self.message}", err=True)
 
 
+class ByLauncher(click.Context):
+    """Calls a command by the name of its launcher, which is what people type."""
+
+    @property
+    def command_path(self) -> str:
+        """What a usage line begins with."""
+        return f"bin/{self.info_name}"
+
+
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Read the records of runs."""
@@ -106,6 +115,9 @@ def _draw(history: RunHistory, picture: Path) -> None:
         raise Refused(f"--plot {picture}: cannot be written: {error.strerror}; give another path") from error
     click.echo(f"the picture is in {picture}", err=True)
 
+
+for _command in main.commands.values():
+    _command.context_class = ByLauncher
 
 if __name__ == "__main__":
     main(prog_name="python -m persistence")

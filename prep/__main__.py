@@ -28,6 +28,15 @@ class CannotWrite(click.ClickException):
     exit_code = 1
 
 
+class ByLauncher(click.Context):
+    """Calls a command by the name of its launcher, which is what people type."""
+
+    @property
+    def command_path(self) -> str:
+        """What a usage line begins with."""
+        return f"bin/{self.info_name}"
+
+
 @click.group(context_settings={"show_default": True})
 def main() -> None:
     """Prepare the data of a federation."""
@@ -78,6 +87,9 @@ def prepare(source: str, samples: int | None, seed: int, workspace: Path) -> Non
     for line in describe(prepared):
         click.echo(line)
 
+
+for _command in main.commands.values():
+    _command.context_class = ByLauncher
 
 if __name__ == "__main__":
     main()

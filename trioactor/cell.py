@@ -540,7 +540,7 @@ class Cell:
             answer = HandlerFailed(f"actor {self.actor_id!r} was ended while it handled the message")
         else:
             tally.failed += 1
-            answer = HandlerFailed(f"actor {self.actor_id!r} failed: {error!r}")
+            answer = HandlerFailed(f"actor {self.actor_id!r} failed: {type(error).__name__}: {error}")
             answer.__cause__ = error
         if envelope.reply_to is not None:
             envelope.reply_to.fail(answer)

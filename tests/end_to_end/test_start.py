@@ -218,6 +218,19 @@ def test_a_service_that_is_killed_comes_back_and_the_model_is_the_same(
     assert len(shas) == 1
 
 
+def test_results_that_cannot_be_written_are_told_and_the_record_has_them(workspace: Workspace) -> None:
+    run = workspace.start("--rounds", "30", "--epochs", "60", "--no-alone", "--no-picture")
+    run.wait_for("round  3/30")
+    (folder,) = (workspace.path / "runs").iterdir()
+    (folder / "metrics.csv").mkdir()
+
+    assert run.wait() == 1
+    assert "the results could not all be written" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "model SHA-256" in run.stdout
+    assert report(workspace)["status"] == "finished"
+
+
 def test_on_a_terminal_there_is_a_live_table(workspace: Workspace) -> None:
     parent, child = pty.openpty()
     subprocess.run(["stty", "rows", "24", "cols", "80"], stdin=child, check=True)

@@ -31,7 +31,8 @@ class Story:
         self.exits.append((role, status, words))
         self._tell()
 
-    def see_given_up(self, role: str) -> None:
+    def see_given_up(self, role: str, reason: str) -> None:
+        assert "SIGKILL" in reason
         self.given_up.append(role)
         self._tell()
 
