@@ -20,7 +20,7 @@ from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, ProviderConfig
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import STATUS_OF_RUN, ExitStatus
 from federation.evaluator import Evaluator
-from federation.events import Event, RunPlanned
+from federation.events import Event, RunEnded, RunPlanned
 from federation.learning import Region
 from federation.messages import StopRun
 from federation.observer import Observer
@@ -98,6 +98,18 @@ class RunWatch:
         if self.failure is None and not self.view.ended:
             self.failure = Failure(reason, status)
         self.over.set()
+
+    def conclude(self) -> None:
+        """The run has finished, as its roles were told, though the Provider did not live to tell us."""
+        if not self.over.is_set():
+            self._take(
+                RunEnded(
+                    at_seconds=trio.current_time(),
+                    status="finished",
+                    reason="",
+                    model_sha256=self.view.model_sha256,
+                )
+            )
 
     async def tick(self) -> None:
         """Have the screen show how time passes. Never returns."""
@@ -249,6 +261,9 @@ class Attendance:
         self._last_words[role] = words
         if self._watch.over.is_set():
             self._watch.process_changed(role, "ended")
+        elif status == ExitStatus.FINISHED:  # it has been told that the run is over, and we not yet
+            self._watch.process_changed(role, "ended")
+            self._nursery.start_soon(_conclude_soon, self._watch)
         elif status in OWN_STATUSES:
             self._miss(role, words, ExitStatus.USAGE if status == ExitStatus.USAGE else ExitStatus.FAILED)
         else:
@@ -279,6 +294,13 @@ async def _fail_soon(watch: RunWatch, reason: str, status: ExitStatus) -> None:
     with trio.move_on_after(STOP_SECONDS):
         await watch.over.wait()
     watch.fail(reason, status)
+
+
+async def _conclude_soon(watch: RunWatch) -> None:
+    """Take the run for finished, unless the Provider still says so itself: it may have been killed."""
+    with trio.move_on_after(STOP_SECONDS):
+        await watch.over.wait()
+    watch.conclude()
 
 
 async def _observe(system: ActorSystem, folder: RunFolder, watch: RunWatch, config: StartConfig) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime
 
 from federation.config import StartConfig, flag_of
@@ -74,12 +75,14 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
     failed = outcome is None and not was_stopped(status)  # and has said why
     outcome = outcome or Outcome(RunView(), status, "a failure of the launcher" if failed else "force")
     try:
-        committed = _settle_record(config, folder, outcome)
+        committed, model_sha256 = _settle_record(config, folder, outcome)
     except (DatabaseError, OSError) as error:
         _tell(config, folder, outcome, 0)
         return explain(error)
     if failed:
         return status
+    # The screen may have missed the last word of a Provider that was killed; the record has it.
+    outcome = replace(outcome, view=replace(outcome.view, model_sha256=model_sha256))
     unsaved = _write_results(config, folder, outcome) if committed else ""
     _tell(config, folder, outcome, committed)
     if unsaved:
@@ -136,20 +139,20 @@ def _resumed(config: StartConfig, chosen: frozenset[str]) -> tuple[StartConfig, 
 # --- the end --------------------------------------------------------------------------------
 
 
-def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> int:
+def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> tuple[int, str]:
     """Write down how the run ended, should the one who keeps the record have been killed.
 
     Returns:
-        How many rounds are committed.
+        How many rounds are committed, and the fingerprint of the last one's model.
     """
     with RoundPersistence(config.database) as record:
         run = record.find_run(folder.run)
         if run is None:  # it ended before it began
-            return 0
+            return 0, ""
         if run.status == "running":
             status = status_in_words(outcome.status)
-            record.end_run(run.id, status=status, reason=outcome.reason, ended_unix=now_unix())
-        return record.last_committed_round(run.id)
+            run = record.end_run(run.id, status=status, reason=outcome.reason, ended_unix=now_unix())
+        return record.last_committed_round(run.id), run.model_sha256 or ""
 
 
 def was_stopped(status: ExitStatus) -> bool:

@@ -201,16 +201,16 @@ def test_a_service_that_is_killed_comes_back_and_the_model_is_the_same(
     workspace: Workspace, role: str
 ) -> None:
     """No committed round is lost or counted twice, and the bytes are those of an undisturbed run."""
-    job = ("--rounds", "30", "--epochs", "60", "--no-alone", "--no-picture")
+    job = ("--rounds", "100", "--epochs", "100", "--no-alone", "--no-picture")
     run = workspace.start(*job)
-    run.wait_for("round  3/30")
+    run.wait_for("round   3/100")
     os.kill(workspace.process_of(f"federation {role}"), signal.SIGKILL)
 
     assert run.wait() == 0, run.stderr
     assert f"the process of the {role} has ended: it was ended by SIGKILL; it is started again" in run.stderr
     rounds = report(workspace)["rounds"]
     assert isinstance(rounds, list)
-    assert [one["round"] for one in rounds] == list(range(1, 31))
+    assert [one["round"] for one in rounds] == list(range(1, 101))
     assert all(one["accuracy"] is not None for one in rounds)
     undisturbed = workspace.start(*job, "--in-process")
     assert undisturbed.wait() == 0, undisturbed.stderr

@@ -188,7 +188,7 @@ async def test_a_failed_handler_is_told_to_the_asker_with_its_cause() -> None:
     with pytest.raises(ExceptionGroup):
         async with ActorSystem("test") as system:
             ref = await system.actor_of(Clerk, "clerk")
-            with pytest.raises(HandlerFailed, match="actor 'clerk' failed: ZeroDivisionError: oops$") as e:
+            with pytest.raises(HandlerFailed, match=r"actor 'clerk' failed: ZeroDivisionError: oops$") as e:
                 await ref.ask(Fail("oops"))
 
     assert isinstance(e.value.__cause__, ZeroDivisionError)
