@@ -30,6 +30,10 @@ class Replicas(RuleBasedStateMachine):
     def count(self, peer: int, amount: int) -> None:
         self.world.count(peer, amount)
 
+    @rule(peer=peers)
+    def fold(self, peer: int) -> None:
+        self.world.fold(peer)
+
     @rule(peer=peers, number=st.integers(0, 100))
     def deliver(self, peer: int, number: int) -> None:
         self.world.deliver(peer, number)

@@ -87,6 +87,7 @@ class World:
         self.told: list[Delta] = []  # every write, as it was told to others
         self.counted: list[PNCounter] = []  # every count, the same
         self.total = 0
+        self._folded: set[str] = set()  # whose earlier lives were folded into a later one
         self._stamps: dict[tuple[int, ReplicaId], Delta] = {}
         self._highest_floor = 0
         self._rash = False  # whether a floor was ever raised without care
@@ -135,6 +136,19 @@ class World:
         who.counter = change(me, abs(amount))
         self.total += amount
         self.counted.append(who.counter.delta(me))
+
+    def fold(self, peer: int) -> None:
+        """A peer that holds all that it has ever counted folds its earlier lives, and all learn of it."""
+        self._exchange_all()
+        who = self.peers[peer]
+        me = who.identity.replica
+        if all(life <= me.incarnation for name, life in who.counter.rows if name == who.name):
+            self._folded.add(who.name)
+            who.counter = who.counter.fold(me)
+            self.counted.append(who.counter.delta(me))
+            self._exchange_all()
+            rows = [life for name, life in who.counter.rows if name == who.name]
+            require(rows == [me.incarnation], f"{who.name} has folded its lives and has {len(rows)} rows")
 
     # --- the network ----------------------------------------------------------------------------
 
@@ -215,9 +229,10 @@ class World:
         Args:
             peer: Which.
             disk: "intact", "old" (a copy of the past, if there is one) or "lost".
-            alone: Whether there is nobody to ask.
+            alone: Whether there is nobody to ask. A peer that has folded its lives waits for somebody.
         """
         who = self.peers[peer]
+        alone = alone and who.name not in self._folded
         found = {"intact": who.disk, "lost": Disk(MemoryStore())}.get(disk)
         if found is None:
             found = who.backups[-1].copy() if who.backups else who.disk
@@ -241,6 +256,7 @@ class World:
             for entry in witness.replica.map.entries.values()
             if entry.stamp.replica.peer == name
         ]
+        lives += [incarnation for peer, incarnation in witness.counter.rows if peer == name]
         return Sighting(witness.name, max(lives, default=0), witness.clock.time)
 
     # --- what must hold -------------------------------------------------------------------------
