@@ -20,8 +20,19 @@ from persistence.arrays import Array, from_columns, to_columns
 from persistence.columns import columns_of, insert, plain, without
 from persistence.database import BUSY_SECONDS, Database
 from persistence.errors import Damaged
-from persistence.rows import BaselineRow, EvaluationRow, EventRow, NewRun, RoundRow, RunRow, UpdateRow
+from persistence.rows import (
+    BaselineRow,
+    EvaluationRow,
+    EventRow,
+    NewRun,
+    RegionScoreRow,
+    RoundRow,
+    RunRow,
+    UpdateRow,
+)
 from persistence.schema import TRAINING_SCHEMA
+
+RUN_JSON = ("settings", "strategy_parameters")  # kept as JSON objects
 
 
 class RoundConflict(ValueError):
@@ -75,8 +86,8 @@ class RoundPersistence:
         with self.database.transaction() as connection:
             if connection.execute("SELECT 1 FROM runs WHERE name = ?", (new.name,)).fetchone():
                 raise ValueError(f"there is a run {new.name!r} in {self.database.path}; choose another name")
-            settings = json.dumps(dict(new.settings))
-            insert(connection, "runs", {**columns_of(new), "settings": settings, "status": "running"})
+            as_json = {name: json.dumps(dict(getattr(new, name))) for name in RUN_JSON}
+            insert(connection, "runs", {**columns_of(new), **as_json, "status": "running"})
             (run_id,) = connection.execute("SELECT last_insert_rowid()").fetchone()
         return self.run(run_id)
 
@@ -265,14 +276,10 @@ class RoundPersistence:
             RoundConflict: The round is not committed.
         """
         with self._writing(run_id) as connection:
-            kept = connection.execute(
-                "SELECT 1 FROM rounds WHERE run = ? AND number = ? AND status = 'committed'",
-                (run_id, evaluation.round),
-            )
-            if kept.fetchone() is None:
+            if not _has_model(connection, run_id, evaluation.round):
                 raise RoundConflict(f"round {evaluation.round} is not committed; only its model is scored")
             as_json = {
-                "per_class": json.dumps({name: plain(share) for name, share in evaluation.per_class.items()}),
+                "per_class": _shares_as_json(evaluation.per_class),
                 "confusion": json.dumps([list(map(int, row)) for row in evaluation.confusion]),
             }
             insert(
@@ -285,6 +292,28 @@ class RoundPersistence:
             "SELECT * FROM evaluations WHERE run = ? ORDER BY round, model, region", (run_id,)
         )
         return tuple(map(_evaluation, found))
+
+    def save_region_scores(self, run_id: int, scores: Iterable[RegionScoreRow]) -> None:
+        """Keep what workers say of a global model on their regions; said again it replaces what was said.
+
+        What is said of a round that is not committed is left out: a worker may be wrong. Nothing waits for
+        these scores, so like `add_events` they outlive the death of the process, not always a power cut.
+        """
+        with self._writing(run_id, durable=False) as connection:
+            for score in scores:
+                if _has_model(connection, run_id, score.round):
+                    columns = {**columns_of(score), "per_class": _shares_as_json(score.per_class)}
+                    insert(connection, "region_scores", {"run": run_id, **columns}, replace=True)
+
+    def region_scores(self, run_id: int) -> tuple[RegionScoreRow, ...]:
+        """Return what workers said of the global models on their regions, by round and worker."""
+        found = self.database.read(
+            "SELECT * FROM region_scores WHERE run = ? ORDER BY round, worker", (run_id,)
+        )
+        return tuple(
+            RegionScoreRow(**{**without(row, "run"), "per_class": json.loads(row["per_class"])})
+            for row in found
+        )
 
     def save_baseline(self, run_id: int, baseline: BaselineRow) -> None:
         """Keep what a worker reaches alone; said again it replaces what was said before."""
@@ -362,6 +391,17 @@ def _last_committed(connection: sqlite3.Connection, run_id: int) -> int:
     return number
 
 
+def _has_model(connection: sqlite3.Connection, run_id: int, number: int) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM rounds WHERE run = ? AND number = ? AND status = 'committed'", (run_id, number)
+    )
+    return found.fetchone() is not None
+
+
+def _shares_as_json(per_class: Mapping[str, float | None]) -> str:
+    return json.dumps({name: plain(share) for name, share in per_class.items()})
+
+
 def _replace_round(
     connection: sqlite3.Connection, run_id: int, row: RoundRow, updates: Iterable[UpdateRow]
 ) -> None:
@@ -381,9 +421,8 @@ def _insert_update(
 
 def _run(row: sqlite3.Row) -> RunRow:
     columns = dict(row)
-    return RunRow(
-        **{**columns, "settings": json.loads(columns["settings"]), "synthetic": bool(columns["synthetic"])}
-    )
+    from_json = {name: json.loads(columns[name]) for name in RUN_JSON}
+    return RunRow(**{**columns, **from_json, "synthetic": bool(columns["synthetic"])})
 
 
 def _evaluation(row: sqlite3.Row) -> EvaluationRow:

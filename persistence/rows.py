@@ -40,6 +40,10 @@ class NewRun:
         seed: The seed that everything was drawn from.
         source: Where the data came from, like "synthetic" or "digits".
         synthetic: Whether the data was made up. It is said wherever the run is shown.
+        mode: When the global model moves on: "rounds", after each round, or "buffered", after every so
+            many updates, whatever model they began from.
+        strategy: How updates become a model, by its name on the command line, like "trimmed-mean".
+        strategy_parameters: What it was given. Anything that JSON can hold.
     """
 
     name: str
@@ -48,11 +52,15 @@ class NewRun:
     seed: int
     source: str
     synthetic: bool
+    mode: str = "rounds"
+    strategy: str = "fedavg"
+    strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _filled("name", self.name)
-        _filled("source", self.source)
-        json.dumps(dict(self.settings), allow_nan=False)  # says itself what it cannot hold
+        for name in ("name", "source", "mode", "strategy"):
+            _filled(name, getattr(self, name))
+        for told in (self.settings, self.strategy_parameters):
+            json.dumps(dict(told), allow_nan=False)  # says itself what it cannot hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +137,10 @@ class UpdateRow:
         seconds: From the question to the answer.
         bytes_in: Received from it in this round.
         bytes_out: Sent to it in this round.
+        staleness: How many versions the global model had moved on since the one that this update was
+            trained from; 0 for one that was asked for in this round. None where there is no update.
+        train_seconds: How long the worker says that it trained; the rest of `seconds` is waiting and
+            the way there and back.
     """
 
     worker: str
@@ -140,13 +152,15 @@ class UpdateRow:
     seconds: float | None = None
     bytes_in: int = 0
     bytes_out: int = 0
+    staleness: int | None = None
+    train_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _filled("worker", self.worker)
         _one_of("outcome", self.outcome, UPDATE_OUTCOMES)
         if self.outcome in ("refused", "failed"):
             _filled(f"reason of a {self.outcome} update", self.reason)
-        for name in ("samples", "seconds", "bytes_in", "bytes_out"):
+        for name in ("samples", "seconds", "bytes_in", "bytes_out", "staleness", "train_seconds"):
             _at_least_zero(name, getattr(self, name))
         _share("accuracy", self.accuracy)
 
@@ -183,10 +197,37 @@ class EvaluationRow:
         if self.samples < 1:
             raise ValueError(f"samples={self.samples}; nothing can be scored on no samples")
         _known_share("accuracy", self.accuracy)
-        for name, accuracy in self.per_class.items():
-            _share(f"accuracy of class {name!r}", accuracy)
+        _class_shares(self.per_class)
         if any(len(row) != len(self.confusion) for row in self.confusion):
             raise ValueError("confusion is not square; it has one row and one column per class")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionScoreRow:
+    """The global model after a round, scored by a worker on its own region: nobody else sees those samples.
+
+    Attributes:
+        round: After which round.
+        worker: Whose region it is, and who says so.
+        samples: How many it has.
+        loss: Mean cross-entropy.
+        accuracy: Share of right answers, 0 to 1.
+        per_class: Accuracy by class name; None for a class that the region does not have.
+    """
+
+    round: int
+    worker: str
+    samples: int
+    loss: float | None
+    accuracy: float
+    per_class: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _filled("worker", self.worker)
+        if self.samples < 1:
+            raise ValueError(f"samples={self.samples}; nothing can be scored on no samples")
+        _known_share("accuracy", self.accuracy)
+        _class_shares(self.per_class)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +297,11 @@ def _at_least_zero(name: str, value: float | None) -> None:
 def _share(name: str, value: float | None) -> None:
     if value is not None and (value < 0 or value > 1):  # NaN passes: see the top of the module
         raise ValueError(f"{name}={value}; a share lies between 0 and 1")
+
+
+def _class_shares(per_class: Mapping[str, float | None]) -> None:
+    for name, accuracy in per_class.items():
+        _share(f"accuracy of class {name!r}", accuracy)
 
 
 def _known_share(name: str, value: float) -> None:

@@ -95,6 +95,24 @@ TRAINING_MIGRATIONS = (  # append only: PRAGMA user_version counts how many a fi
         ) STRICT""",
         "CREATE INDEX events_of_a_run ON events (run, id)",
     ),
+    (  # 2: how a run averages, what updates were trained from, and the model on each worker's region
+        "ALTER TABLE runs ADD COLUMN mode TEXT NOT NULL DEFAULT 'rounds'",
+        "ALTER TABLE runs ADD COLUMN strategy TEXT NOT NULL DEFAULT 'fedavg'",
+        "ALTER TABLE runs ADD COLUMN strategy_parameters TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE worker_updates ADD COLUMN staleness INTEGER CHECK (staleness >= 0)",
+        "ALTER TABLE worker_updates ADD COLUMN train_seconds REAL CHECK (train_seconds >= 0)",
+        """CREATE TABLE region_scores (
+            run        INTEGER NOT NULL,
+            round      INTEGER NOT NULL,
+            worker     TEXT    NOT NULL,                -- on whose region, and who says so
+            samples    INTEGER NOT NULL CHECK (samples >= 1),
+            loss       REAL,
+            accuracy   REAL    NOT NULL CHECK (accuracy BETWEEN 0 AND 1),
+            per_class  TEXT    NOT NULL,                -- JSON object: class name to accuracy or null
+            PRIMARY KEY (run, round, worker),
+            FOREIGN KEY (run, round) REFERENCES rounds (run, number) ON DELETE CASCADE
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 
 TRAINING_SCHEMA = Schema(

@@ -111,7 +111,7 @@ def make_newer(path: Path) -> None:
         (lambda path: path.write_text("Dear diary"), "this file is no SQLite database; give another path"),
         (lambda path: path.mkdir(), "this is a folder; give the path of a file in it"),
         (make_foreign, "made by another program"),
-        (make_newer, "its schema has version 99, this program knows versions up to 1; update this program"),
+        (make_newer, "its schema has version 99, this program knows versions up to 2; update this program"),
         (lambda path: RoundPersistence(path).close(), "there is no run in"),
         (lambda path: keep_a_run(path, name="frist"), "did you mean frist?"),
     ],

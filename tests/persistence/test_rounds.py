@@ -6,7 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from persistence import (
     Damaged,
     EvaluationRow,
     EventRow,
+    RegionScoreRow,
     RoundConflict,
     RoundPersistence,
     RunRow,
@@ -103,6 +104,7 @@ Call = Callable[[RoundPersistence, int], Any]
         lambda record, run: record.save_baseline(
             run, BaselineRow(worker="A", region="D", samples=1, loss=0.0, accuracy=0.0)
         ),
+        lambda record, run: record.save_region_scores(run, []),
         lambda record, run: record.add_events(run, []),
         lambda record, run: record.end_run(run, status="failed", ended_unix=0.0),
         lambda record, run: record.reopen_run(run),
@@ -118,6 +120,14 @@ def test_settings_that_json_cannot_hold_are_refused() -> None:
         replace(new_run(), settings={"path": Path("x")})
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(new_run(), settings={"mu": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(new_run(), strategy_parameters={"trim": float("inf")})
+
+
+def test_a_run_says_how_it_averages(record: RoundPersistence) -> None:
+    new = replace(new_run(), mode="buffered", strategy="trimmed-mean", strategy_parameters={"trim": 0.2})
+    assert record.create_run(new) == RunRow(id=1, **asdict(new))
+    assert (new_run().mode, new_run().strategy) == ("rounds", "fedavg")
 
 
 # --- rounds ---------------------------------------------------------------------------------
@@ -244,6 +254,14 @@ def test_a_late_update_is_added_to_its_round(record: RoundPersistence, run_id: i
         record.add_update(run_id, 2, late)
 
 
+def test_an_update_says_how_old_its_model_was_and_how_long_it_trained(
+    record: RoundPersistence, run_id: int
+) -> None:
+    update = replace(accepted("A"), staleness=3, train_seconds=0.125)
+    record.commit_round(run_id, round_row(1, sha(1)), weights=model(1), updates=[update])
+    assert record.updates(run_id)[1] == (update,)
+
+
 def test_runs_do_not_mix(record: RoundPersistence, run_id: int) -> None:
     other = record.create_run(new_run("second")).id
     commit(record, run_id, 1)
@@ -315,6 +333,38 @@ def test_only_a_committed_model_is_scored(record: RoundPersistence, run_id: int)
         record.save_evaluation(run_id, score(1))
 
 
+def on_region(worker: str, number: int) -> RegionScoreRow:
+    return RegionScoreRow(
+        round=number,
+        worker=worker,
+        samples=8,
+        loss=0.5,
+        accuracy=0.25,
+        per_class={"Forest": 0.5, "Lake": 0.0, "River": None},
+    )
+
+
+def test_what_workers_say_of_the_model_on_their_regions_comes_back(
+    record: RoundPersistence, run_id: int
+) -> None:
+    commit(record, run_id, 1)
+    record.save_region_scores(run_id, [on_region("B", 1), on_region("A", 1)])
+    better = replace(on_region("B", 1), accuracy=0.75, loss=float("inf"))
+    record.save_region_scores(run_id, [better])
+
+    assert record.region_scores(run_id) == (on_region("A", 1), replace(better, loss=None))
+    assert record.evaluations(run_id) == ()  # the judge has not spoken yet
+
+
+def test_what_a_worker_says_of_a_model_that_is_not_there_is_left_out(
+    record: RoundPersistence, run_id: int
+) -> None:
+    commit(record, run_id, 1)
+    record.record_failed_round(run_id, round_row(2, reason="nobody answered"), updates=[])
+    record.save_region_scores(run_id, [on_region("A", number) for number in (1, 2, 3)])
+    assert record.region_scores(run_id) == (on_region("A", 1),)
+
+
 def test_what_a_worker_reaches_alone_is_part_of_the_record(record: RoundPersistence, run_id: int) -> None:
     alone = BaselineRow(worker="A", region="D", samples=4, loss=2.0, accuracy=0.25)
     record.save_baseline(run_id, replace(alone, accuracy=0.0))
@@ -353,9 +403,16 @@ def test_events_keep_their_order(record: RoundPersistence, run_id: int) -> None:
         (lambda: UpdateRow(worker="A", outcome="refused"), "reason of a refused update is empty"),
         (lambda: replace(accepted("A"), bytes_in=-1), "bytes_in=-1"),
         (lambda: replace(accepted("A"), accuracy=-0.5), "accuracy=-0.5"),
+        (lambda: replace(accepted("A"), staleness=-1), "staleness=-1; it cannot be below 0"),
+        (lambda: replace(accepted("A"), train_seconds=-0.5), "train_seconds=-0.5"),
+        (lambda: replace(new_run(), strategy=""), "strategy is empty"),
         (lambda: replace(score(1), samples=0), "nothing can be scored on no samples"),
         (lambda: replace(score(1), accuracy=float("nan")), "accuracy=nan"),
         (lambda: replace(score(1), per_class={"Forest": 2.0}), "accuracy of class 'Forest'=2.0"),
+        (lambda: replace(on_region("A", 1), worker=""), "worker is empty"),
+        (lambda: replace(on_region("A", 1), samples=0), "nothing can be scored on no samples"),
+        (lambda: replace(on_region("A", 1), accuracy=1.5), "accuracy=1.5"),
+        (lambda: replace(on_region("A", 1), per_class={"Lake": -1.0}), "accuracy of class 'Lake'=-1.0"),
         (lambda: replace(score(1), confusion=((1, 2),)), "confusion is not square"),
         (lambda: BaselineRow(worker="A", region="D", samples=0, loss=0, accuracy=0), "no samples"),
         (lambda: BaselineRow(worker="A", region="D", samples=1, loss=0, accuracy=2), "accuracy=2"),
@@ -373,10 +430,11 @@ SCHEMA_PAGE = (Path(persistence.__file__).with_name("SCHEMA.md")).read_text()
 
 
 def test_the_queries_of_the_schema_page_work(path: Path, record: RoundPersistence, run_id: int) -> None:
-    by_round, by_worker = re.findall(r"```sql\n(.*?)```", SCHEMA_PAGE, re.DOTALL)
+    by_round, by_worker, worst = re.findall(r"```sql\n(.*?)```", SCHEMA_PAGE, re.DOTALL)
     for number in (1, 2):
         commit(record, run_id, number)
         record.save_evaluation(run_id, score(number, accuracy=number / 4))
+    record.save_region_scores(run_id, [on_region("A", 2), replace(on_region("B", 2), accuracy=0.125)])
     record.add_update(run_id, 2, UpdateRow(worker="C", outcome="late", reason="too slow"))
 
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as other:
@@ -386,6 +444,7 @@ def test_the_queries_of_the_schema_page_work(path: Path, record: RoundPersistenc
             ("B", "accepted", "", 2, 240),
             ("C", "late", "too slow", 1, 0),
         ]
+        assert other.execute(worst).fetchall() == [("B", 0.125, "Lake", 0.0), ("A", 0.25, "Lake", 0.0)]
 
 
 def test_the_schema_page_names_every_table_and_column(path: Path, record: RoundPersistence) -> None:
@@ -407,15 +466,16 @@ def test_the_schema_page_names_every_table_and_column(path: Path, record: RoundP
     assert f"now {version}." in SCHEMA_PAGE
 
 
-VERSION_1 = Path(__file__).with_name("training_version_1.sql").read_text()
-
-
-def test_a_file_of_version_1_is_read_and_written(path: Path) -> None:
-    """The file as the first version of the program made it: this text never changes."""
+def old_file(path: Path, version: int) -> Path:
+    """Make the file as that version of the program made it: those texts never change."""
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(VERSION_1)
+        old.executescript(Path(__file__).with_name(f"training_version_{version}.sql").read_text())
+    return path
 
-    with RoundPersistence(path) as record:
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_every_version_is_read_and_written(path: Path, version: int) -> None:
+    with RoundPersistence(old_file(path, version)) as record:
         (run,) = record.runs()
         assert (run.name, run.settings, run.status) == ("first", {"rounds": 3}, "running")
         np.testing.assert_array_equal(record.load_weights(run.id, 1)["b"], np.array([1, 2], np.float32))
@@ -424,3 +484,34 @@ def test_a_file_of_version_1_is_read_and_written(path: Path) -> None:
         assert record.baselines(run.id)[0].accuracy == 0.25
         assert record.events(run.id)[0].text == "A is there"
         assert commit(record, run.id, 2)
+
+
+def test_what_version_1_did_not_say_is_told_as_it_was(path: Path) -> None:
+    """It averaged, round by round; how old a model was, or how long was trained, nobody wrote down."""
+    with RoundPersistence(old_file(path, 1), read_only=True) as record:
+        (run,) = record.runs()
+        assert (run.mode, run.strategy, run.strategy_parameters) == ("rounds", "fedavg", {})
+        (update,) = record.updates(run.id)[1]
+        assert (update.staleness, update.train_seconds) == (None, None)
+        assert record.region_scores(run.id) == ()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_brought_up_to_date_is_like_a_new_one(path: Path, tmp_path: Path, version: int) -> None:
+    RoundPersistence(old_file(path, version)).close()
+    RoundPersistence(tmp_path / "new.db").close()
+
+    old, new = (columns(file) for file in (path, tmp_path / "new.db"))
+
+    assert old == new
+    assert len(new) > 50
+
+
+def columns(path: Path) -> set[tuple[str, str, str, int, str | None]]:
+    """Return every column of a file: its table, name, type, whether it must be filled, and its default."""
+    with closing(sqlite3.connect(path)) as file:
+        found = file.execute(
+            """SELECT t.name, c.name, c.type, c."notnull", c.dflt_value
+            FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'"""
+        )
+        return set(found)
