@@ -1,7 +1,8 @@
 """SQLite for the federation: rows, arrays and bytes. Knows no actor and no model.
 
-`RoundPersistence` keeps the record of coordinated runs in training.db; `SCHEMA.md` says how other
-programs read it. `python -m persistence report` shows it.
+`RoundPersistence` keeps the record of coordinated runs in training.db, `GossipPersistence` what the peers of
+a gossip network know, in gossip.db; `SCHEMA.md` says how other programs read them. `python -m persistence
+report` shows them.
 """
 
 from persistence.errors import (
@@ -14,6 +15,15 @@ from persistence.errors import (
     NoDatabase,
     NotADatabase,
     NotOurs,
+)
+from persistence.gossip import FileMoved, GossipPersistence, open_or_set_aside
+from persistence.gossip_rows import (
+    EntryRow,
+    GossipEventRow,
+    IdentityRow,
+    PeerMetricsRow,
+    PeerStateRow,
+    Snapshot,
 )
 from persistence.rounds import RoundConflict, RoundPersistence, UnknownRun
 from persistence.rows import (
@@ -36,8 +46,13 @@ __all__ = [
     "Damaged",
     "DatabaseError",
     "DiskFull",
+    "EntryRow",
     "EvaluationRow",
     "EventRow",
+    "FileMoved",
+    "GossipEventRow",
+    "GossipPersistence",
+    "IdentityRow",
     "Locked",
     "NewRun",
     "NewerSchema",
@@ -45,11 +60,15 @@ __all__ = [
     "NoDatabase",
     "NotADatabase",
     "NotOurs",
+    "PeerMetricsRow",
+    "PeerStateRow",
     "RegionScoreRow",
     "RoundConflict",
     "RoundPersistence",
     "RoundRow",
     "RunRow",
+    "Snapshot",
     "UnknownRun",
     "UpdateRow",
+    "open_or_set_aside",
 ]

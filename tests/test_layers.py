@@ -41,7 +41,10 @@ ORDER: dict[str, str] = {
         determinism watchman simulation faults accounts probes pytest_plugin
     """,
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
-    "persistence": "errors columns arrays rows database schema rounds history report plot",
+    "persistence": """
+        errors columns arrays rows database schema rounds history report plot
+        gossip_rows gossip_schema gossip
+    """,
     "federation.learning": """
         errors archive params chance averaging model schedules strategy robust server_steps strategies
         regions baseline
@@ -57,7 +60,10 @@ ORDER: dict[str, str] = {
         roster news suspicion prober namesake membership survey models view
         config peer reporter terminal launch
     """,
-    "prep": "errors brushes tiles patches synthetic digits shifts regions prepare terminal",
+    "prep": """
+        errors brushes tiles patches synthetic digits shifts regions prepare terminal
+        certificates usage
+    """,
 }
 
 # Big, slow to import and not needed by every job: imported where they are used.
@@ -107,6 +113,7 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/roles.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
+    ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",
     ("persistence/database.py", "time.monotonic"): "blocking: how long another writer is waited for",
     ("persistence/database.py", "time.sleep"): "blocking: between two tries for the lock",
     ("trioactor/system.py", "random.Random()"): "for a system that was given no generator",
