@@ -87,7 +87,7 @@ class World:
         self.told: list[Delta] = []  # every write, as it was told to others
         self.counted: list[PNCounter] = []  # every count, the same
         self.total = 0
-        self._folded: set[str] = set()  # whose earlier lives were folded into a later one
+        self._folded = False  # whether anybody has ever folded its earlier lives
         self._stamps: dict[tuple[int, ReplicaId], Delta] = {}
         self._highest_floor = 0
         self._rash = False  # whether a floor was ever raised without care
@@ -143,7 +143,7 @@ class World:
         who = self.peers[peer]
         me = who.identity.replica
         if all(life <= me.incarnation for name, life in who.counter.rows if name == who.name):
-            self._folded.add(who.name)
+            self._folded = True
             who.counter = who.counter.fold(me)
             self.counted.append(who.counter.delta(me))
             self._exchange_all()
@@ -229,15 +229,19 @@ class World:
         Args:
             peer: Which.
             disk: "intact", "old" (a copy of the past, if there is one) or "lost".
-            alone: Whether there is nobody to ask. A peer that has folded its lives waits for somebody.
+            alone: Whether there is nobody to ask. Where lives are folded, a peer waits for somebody: only
+                the others' word keeps it from counting on in a life that is over.
         """
         who = self.peers[peer]
-        alone = alone and who.name not in self._folded
+        alone = alone and not self._folded
         found = {"intact": who.disk, "lost": Disk(MemoryStore())}.get(disk)
         if found is None:
             found = who.backups[-1].copy() if who.backups else who.disk
         others = [other for other in self.peers if other is not who and not alone]
         back = self._start(who.name, found, [self._sighting(other, who.name) for other in others])
+        if self._folded:
+            for other in others:
+                back.counter = back.counter.merge(other.counter)
         back.backups, back.forgot = who.backups, who.forgot or found is not who.disk
         self.peers[peer] = back
         known = max(each.below for each in self.peers)  # a floor that all have forgotten binds nobody

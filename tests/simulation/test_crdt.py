@@ -47,4 +47,4 @@ def test_the_launcher_says_how_to_see_a_violation_again() -> None:
             run(found[0])
         shown = CliRunner().invoke(main, ["--replay", str(found[0])])
     assert shown.exit_code == 1
-    assert "violation: " in shown.output
+    assert "Violation: " in shown.output
