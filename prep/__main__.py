@@ -1,8 +1,9 @@
-"""`python -m prep prepare`: make the data of a federation."""
+"""`python -m prep prepare` makes the data of a federation, `python -m prep certificates` certificates."""
 
 from __future__ import annotations
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from federation.learning import LearningError
 
-from .errors import PrepError
+from .errors import MissingExtra, PrepError
 from .prepare import DEFAULT_SAMPLES, MIN_SAMPLES, SOURCES, describe
 from .prepare import prepare as prepare_data
 from .terminal import progress_shown
@@ -28,18 +29,36 @@ class CannotWrite(click.ClickException):
     exit_code = 1
 
 
+class Names(click.ParamType[list[str]]):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(
+        self, value: str | list[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Split the text."""
+        return (
+            value if isinstance(value, list) else [name.strip() for name in value.split(",") if name.strip()]
+        )
+
+
+# Where a launcher is not called as its command.
+LAUNCHERS = {"certificates": "generate-certs"}
+
+
 class ByLauncher(click.Context):
     """Calls a command by the name of its launcher, which is what people type."""
 
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return f"bin/{self.info_name}"
+        return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
 
 
 @click.group(context_settings={"show_default": True})
 def main() -> None:
-    """Prepare the data of a federation."""
+    """Prepare what a federation needs: data, and certificates."""
 
 
 @main.command()
@@ -85,6 +104,51 @@ def prepare(source: str, samples: int | None, seed: int, workspace: Path) -> Non
         raise SystemExit(128 + signal.SIGINT) from None
     click.echo("made:" if prepared.made else "already there, with these settings:")
     for line in describe(prepared):
+        click.echo(line)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("certificates"),
+    help="The folder that they are written to; an authority that is there signs the new ones.",
+)
+@click.option(
+    "--roles",
+    type=Names(),
+    default="provider,aggregator,evaluator,worker-A,worker-B,worker-C",
+    metavar="NAME,...",
+    help="Whom to make them for. The name says what one may do: worker-A trains region A, workers any.",
+)
+@click.option(
+    "--hosts",
+    type=Names(),
+    default="localhost,127.0.0.1,::1",
+    metavar="HOST,...",
+    help="Names and IP addresses under which these roles are reached.",
+)
+@click.option("--days", type=click.IntRange(1, 36_500), default=365, help="How long they are valid.")
+@click.option("--force", is_flag=True, help="Replace certificates that are there; the authority stays.")
+def certificates(out: Path, roles: list[str], hosts: list[str], days: int, force: bool) -> None:
+    """Make certificates for mutual TLS: an authority, and one certificate per role that it signs.
+
+    Run it again with another name in --roles, and the same authority signs one more.
+    Example: bin/generate-certs --roles worker-D --hosts site-4.example
+    """
+    try:
+        try:
+            from .certificates import make_certificates
+            from .usage import how_to_use
+        except ImportError as error:
+            raise MissingExtra(
+                "certificates are made with the package cryptography, which is not installed here; get it "
+                "with pip install 'trioactor[tls]', or use bin/generate-certs, which does"
+            ) from error
+        made = make_certificates(out, roles, hosts, days=days, now=datetime.now(UTC), force=force)
+    except PrepError as error:
+        raise WrongData(str(error)) from error
+    for line in how_to_use(made):
         click.echo(line)
 
 

@@ -32,7 +32,9 @@ print(json.dumps({
     "arguments": sys.argv[1:],
     "folder": os.getcwd(),
     "pid": os.getpid(),
-    "installed": [name for name in ("first", "second", "digital") if importlib.util.find_spec(name)],
+    "installed": [
+        name for name in ("first", "second", "digital", "secure") if importlib.util.find_spec(name)
+    ],
     "shadowed": importlib.util.find_spec("shadow") is not None,
 }))
 """
@@ -63,6 +65,7 @@ class Checkout:
 
         [project.optional-dependencies]
         digits = ["digital"]
+        tls = ["secure"]
         """
         (self.root / "pyproject.toml").write_text(textwrap.dedent(text))
 
@@ -134,7 +137,7 @@ def make_checkout(folder: Path) -> Checkout:
     (checkout.root / "demo").mkdir()
     (checkout.root / "demo" / "__main__.py").write_text(DEMO)
     checkout.require("first")
-    for name in ("first", "second", "digital"):
+    for name in ("first", "second", "digital", "secure"):
         write_wheel(checkout.wheels, name)
     for tool in TOOLS.split():
         where = shutil.which(tool)
@@ -231,13 +234,36 @@ def test_a_source_of_data_brings_its_packages(
     assert ready.call(*arguments, env=environment).lines == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(("--rounds", "3", "--tls"), {}), (("--source=digits",), {"FEDERATION_TLS": "true"})],
+    ids=["flag", "environment, beside a source"],
+)
+def test_certificates_bring_their_packages(
+    ready: Checkout, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    (ready.root / ".venv" / "installed-tls").unlink(missing_ok=True)
+
+    given = ready.call(*arguments, env=environment)
+
+    assert given.status == 0
+    assert any('with what "tls" needs' in line for line in given.lines)
+    assert "secure" in str(given.demo["installed"])
+    assert ready.call(*arguments, env=environment).lines == []
+
+
 def test_other_words_bring_none(ready: Checkout) -> None:
     """The flag goes before the environment, and a word that reads like it is no flag."""
     ready.call()
-    (ready.root / ".venv" / "installed-digits").unlink(missing_ok=True)
+    for stamp in ("installed-digits", "installed-tls"):
+        (ready.root / ".venv" / stamp).unlink(missing_ok=True)
 
     given = ready.call(
-        "--source", "synthetic", "digits", "--resource=digits", env={"FEDERATION_SOURCE": "digits"}
+        "--source",
+        "synthetic",
+        "digits",
+        "--tls-ca",
+        env={"FEDERATION_SOURCE": "digits", "FEDERATION_TLS": "0"},
     )
 
     assert (given.status, given.lines) == (0, [])
