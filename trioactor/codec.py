@@ -28,6 +28,8 @@ from trioactor.errors import (
 from trioactor.frames import (
     CONTROL_FRAMES,
     MAX_CHAIN,
+    MAX_ID_CHARACTERS,
+    MOST_COUNT,
     MOST_SECONDS,
     Answer,
     Control,
@@ -412,6 +414,8 @@ def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
 
 
 def _message_frame(frame: list[Any], size: int) -> MessageFrame:
+    if not 0 < len(frame[0]) <= MAX_ID_CHARACTERS:
+        raise WireError(f"an actor's id has 1 to {MAX_ID_CHARACTERS:,} characters")
     if len(frame) == 2:
         return MessageFrame(frame[0], frame[1], size)
     headers = frame[2]
@@ -419,7 +423,7 @@ def _message_frame(frame: list[Any], size: int) -> MessageFrame:
         raise WireError("a message frame is [actor, message] or [actor, message, {ask, ttl, chain, user}]")
     ask, ttl, chain, user = (headers.get(key) for key in ("ask", "ttl", "chain", "user"))
     sound = (
-        (ask is None or (type(ask) is int and ask >= 0))
+        (ask is None or (type(ask) is int and 0 <= ask <= MOST_COUNT))
         and (ttl is None or (type(ttl) in (int, float) and 0 <= ttl < MOST_SECONDS))
         and (
             chain is None

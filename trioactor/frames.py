@@ -37,6 +37,7 @@ PROTOCOL = 1
 MAX_ID_CHARACTERS = 1000
 MAX_TEXT_CHARACTERS = 10_000
 MAX_CHAIN = 100  # of asks that wait for each other
+MOST_COUNT = 2**63 - 1  # other languages have no larger whole numbers
 MOST_SECONDS = 2.0**40  # 30,000 years: a deadline beyond is none
 
 FAILURES: Mapping[str, type[DeliveryError]] = {
@@ -129,6 +130,8 @@ class Hello:
         if len(fields) != 1 or type(fields[0]) is not dict:
             raise WireError("a hello is [0, {...}]")
         found = fields[0]
+        if not set(map(type, found)) <= {str}:
+            raise WireError("the keys of a hello are text")
         for name, sound in _HELLO_KEYS.items():
             if name not in found or not sound(found[name]):
                 raise WireError(f"the hello says no {name}, or one that is out of range")
@@ -142,7 +145,7 @@ class Hello:
         return [{name: getattr(self, name) for name in _HELLO_KEYS}]
 
 
-def _is_count(value: Any, most: int = 2**63 - 1) -> bool:
+def _is_count(value: Any, most: int = MOST_COUNT) -> bool:
     return type(value) is int and 0 <= value <= most
 
 
@@ -189,7 +192,7 @@ class ControlFrame:
         if tuple(map(type, fields)) != cls.kinds:
             raise WireError(f"a frame {cls.number} ({cls.__name__}) has not the fields that belong in it")
         for value in fields:
-            if (type(value) is int and value < 0) or (
+            if (type(value) is int and not 0 <= value <= MOST_COUNT) or (
                 type(value) is str and len(value) > MAX_TEXT_CHARACTERS
             ):
                 raise WireError(f"a frame {cls.number} ({cls.__name__}) has a field that is out of range")

@@ -308,13 +308,16 @@ class Link:
         if type(actor_id) is not str or not 0 < len(actor_id) <= MAX_ID_CHARACTERS:
             raise Mismatch("a ref is [side, actor, host, port]")
         home = self._exchange.home
-        if side == SENDERS:
+        whose = side if type(side) is int else None  # True is no 1
+        has_none = host is None and port is None
+        address = (host, port) if host is not None and port is not None and is_address([host, port]) else None
+        if whose == SENDERS and (has_none or address):
             return home.far_ref(RemoteTarget(self, actor_id))
-        if side == RECEIVERS:
+        if whose == RECEIVERS and has_none:
             return home.near_ref(actor_id)
-        if side != ELSEWHERE or host is None or port is None or not is_address([host, port]):
-            raise Mismatch("a ref to another system has its host and port")
-        return self._exchange.ref_at((host, port), actor_id)
+        if whose != ELSEWHERE or address is None:
+            raise Mismatch("a ref says whose actor it is, and the host and port of a third system")
+        return self._exchange.ref_at(address, actor_id)
 
 
 class RemoteTarget:

@@ -20,7 +20,7 @@ import trio
 from trioactor.codec import TOKEN_BYTES, Codec, Refs
 from trioactor.connection import Counts, Greeted, in_words, shake_hands
 from trioactor.errors import CannotListen, RemoteError
-from trioactor.frames import PROTOCOL, Hello
+from trioactor.frames import MAX_ID_CHARACTERS, PROTOCOL, Hello
 from trioactor.limits import Limits
 from trioactor.link import Address, Link, LinkHome, RemoteTarget
 from trioactor.ports import holder_of
@@ -255,7 +255,15 @@ class Remote:
     # --- far actors -------------------------------------------------------------------------------------
 
     def target(self, host: str, port: int, actor_id: str) -> RemoteTarget:
-        """Return the far actor at an address. Nothing is dialled before something is to be said."""
+        """Return the far actor at an address. Nothing is dialled before something is to be said.
+
+        Raises:
+            ValueError: No actor can have that id.
+        """
+        if not 0 < len(actor_id) <= MAX_ID_CHARACTERS:
+            raise ValueError(
+                f"actor_id {actor_id!r:.100} has {len(actor_id):,} characters; use 1 to {MAX_ID_CHARACTERS:,}"
+            )
         link = self._links.get((host, port))
         if link is None:
             link = self._links[host, port] = Link(self, (host, port))

@@ -269,6 +269,9 @@ class ActorSystem:
 
         Nothing is dialled before something is to be said. When the address is this system's own, the
         ref is a near one.
+
+        Raises:
+            ValueError: The id is empty, or longer than 1,000 characters.
         """
         return self._network().ref_at((host, port), actor_id)
 

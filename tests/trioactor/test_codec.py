@@ -422,6 +422,7 @@ def test_a_bare_typed_array_has_one_dimension() -> None:
         b"\x84\x61a\x00\xa0\x00",  # four items
         b"\x83\x61a\x00\x00",
         b"\x83\x61a\x00\xa1\x61z\x00",  # a header that is not known
+        b"\x82\x60\x00",  # an actor without a name
         b"\x82\xf5\x00",
         b"\x82\x18\x63\x00",  # frame number 99
         b"\x82\x07\x00",
@@ -436,6 +437,7 @@ def test_what_is_no_frame_ends_the_connection(data: bytes) -> None:
     "headers",
     [
         {"ask": -1},
+        {"ask": 2**63},
         {"ask": "1"},
         {"ask": True},
         {"ttl": -1.0},
@@ -636,6 +638,7 @@ def without(key: str) -> dict[str, Any]:
         {**HELLO.fields()[0], "silence_seconds": 0},
         {**HELLO.fields()[0], "protocol": True},
         {**HELLO.fields()[0], "system": ""},
+        {**HELLO.fields()[0], b"colour": "keys are text"},
     ],
 )
 def test_a_hello_that_lacks_something_is_none(fields: dict[str, Any]) -> None:
@@ -648,7 +651,15 @@ def test_a_hello_may_say_more_than_this_version_knows() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [["worker"], ["worker", 1], ["worker", 1, -1], ["worker", True, 1], ["w" * 10_001, 1, 1]]
+    "fields",
+    [
+        ["worker"],
+        ["worker", 1],
+        ["worker", 1, -1],
+        ["worker", 1, 2**63],
+        ["worker", True, 1],
+        ["w" * 10_001, 1, 1],
+    ],
 )
 def test_a_small_frame_with_wrong_fields_ends_the_connection(fields: list[Any]) -> None:
     with pytest.raises(WireError, match="Credit"):

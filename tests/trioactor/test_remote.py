@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.trioactor.cast import Clerk, Hold, Note, Read
+from tests.trioactor.cast import Clerk, Fail, Hold, Note, Read
 from tests.trioactor.strangers import Stranger, dial, said
 from trioactor import (
     ActorRef,
@@ -36,7 +36,7 @@ from trioactor.testing import Network
 from trioactor.unfinished import Unfinished
 
 PORT = 7000
-WORDS = (Note, Hold, Read)
+WORDS = (Note, Hold, Read, Fail)
 LIMITS = Limits(window_messages=8, queued_messages=4)
 
 
@@ -418,9 +418,15 @@ async def test_a_message_longer_than_the_peer_takes_is_not_delivered(
     ):
         far = a.system.ref("hub", PORT, "clerk")
         assert await far.ask(Read()) == []
-        long = a.system.ref("hub", PORT, "x" * 2000)
         with pytest.raises(NotDelivered, match="takes 1,000; raise message_bytes there"):
-            await long.ask(Read())
+            await far.ask(Fail("x" * 2000))
+
+
+@pytest.mark.parametrize("actor_id", ["", "x" * 1001])
+async def test_an_id_that_no_actor_can_have_is_refused_at_once(network: Network, actor_id: str) -> None:
+    async with site(network, "a") as a:
+        with pytest.raises(ValueError, match="use 1 to 1,000"):
+            a.system.ref("hub", PORT, actor_id)
 
 
 async def test_what_cannot_be_sent_is_the_senders_error_at_once(
