@@ -137,6 +137,7 @@ class Flow:
         self._last_arrival = -inf
         self._held: deque[Deliver] = deque()
         self._lost_since: float | None = None
+        self._torn = False  # something is lost for good, so what was sent after it arrives at no program
         self._receipts: deque[Deliver] = deque()  # what was read here, and the other end has not heard of
 
     def send(self, size: int, deliver: Deliver, *, lasting: bool = True) -> None:
@@ -172,6 +173,8 @@ class Flow:
         return RETRANSMIT_SECONDS if self.established else RETRANSMIT_REQUEST_SECONDS
 
     def _arrive(self, deliver: Deliver, lasting: bool) -> None:
+        if self._torn and lasting:
+            return
         if not (self._held or self.path.blocked or self.gone):
             deliver()
             return
@@ -190,7 +193,8 @@ class Flow:
             self._sender.timed_out()
 
     def forget(self) -> None:
-        """Nothing that was lost is sent again: the sender's machine has lost its memory."""
+        """Nothing that was lost is sent again: the sender's machine has lost its memory, or given up."""
+        self._torn = self._torn or bool(self._held)
         self._held.clear()
         self._receipts.clear()
         self._lost_since = None

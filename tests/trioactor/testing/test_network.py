@@ -520,6 +520,29 @@ async def test_a_machine_without_power_answers_nothing(autojump_clock: MockClock
         assert "TimeoutError" in repr(caught.value.__cause__)
 
 
+@pytest.mark.parametrize("why", ["power", "patience"])
+async def test_nothing_arrives_behind_bytes_that_are_lost_for_good(
+    autojump_clock: MockClock, why: str
+) -> None:
+    """What the sender will never send again leaves a hole in the stream, and no program reads past a hole."""
+    async with line(replace(EXACT, patience_seconds=1)) as pair:
+        pair.network.partition(["a"], ["b"])
+        await pair.a.send_all(b"one")  # is lost after a second, and given up after two
+        await trio.sleep(1.5)
+        await pair.a.send_all(b"two")
+        if why == "power":
+            await trio.sleep(0.2)
+            pair.network.crash("a", silently=True)
+        else:
+            with pytest.raises(trio.BrokenResourceError):
+                await pair.a.receive_some()
+        pair.network.heal()
+
+        with trio.move_on_after(100) as scope:
+            assert await pair.b.receive_some() == b"", "two without one"
+        assert scope.cancelled_caught
+
+
 async def test_a_machine_that_is_on_again_resets_the_connections_of_its_former_life(
     autojump_clock: MockClock,
 ) -> None:
