@@ -43,8 +43,7 @@ operating-system process joins in.
 """
 
 from trioactor.actor import Actor, Context, Reply, Timer
-from trioactor.connection import Peer
-from trioactor.envelope import Envelope
+from trioactor.envelope import Arrived, Envelope, Peer
 from trioactor.errors import (
     ActorStopped,
     AskCycle,
@@ -87,6 +86,7 @@ __all__ = [
     "ActorRef",
     "ActorStopped",
     "ActorSystem",
+    "Arrived",
     "AskCycle",
     "Backoff",
     "CallNext",

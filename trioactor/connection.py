@@ -20,6 +20,7 @@ import trio
 from trioactor import framing
 from trioactor.codec import Codec, Tail
 from trioactor.envelope import Envelope
+from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
     CannotEncode,
     DeliveryError,
@@ -106,17 +107,21 @@ class Home(Desk, Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What peers did wrong, counted since the system began.
+    """What peers did, right or wrong, counted since the system began.
 
     Attributes:
         turned_away: Connections that did not come past the handshake, or were too many.
         cut_off: Connections that were ended because the peer broke the protocol, was silent or too slow.
         refused: Single messages, by the name of the error: UnknownMessage, BadFields, NotAuthorized.
+        received: Bytes that came over connections that have ended.
+        written: Bytes that were sent over them.
     """
 
     turned_away: int = 0
     cut_off: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    received: int = 0
+    written: int = 0
 
 
 class Surroundings(Protocol):
@@ -141,23 +146,6 @@ class Surroundings(Protocol):
     @property
     def unfinished(self) -> Unfinished:
         """The memory that incomplete messages take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is on the other side.
-
-    Attributes:
-        system: The name that it says it has.
-        incarnation: Tells this run of it from others.
-        identity: The names in its certificate, which its authority vouches for; empty without mutual TLS.
-        address: IP address and port that its bytes come from.
-    """
-
-    system: str
-    incarnation: int
-    identity: tuple[str, ...]
-    address: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +256,7 @@ class Connection:
         self._watches = watches
         self._hello = greeted.hello
         self._decoder = greeted.decoder
-        self._intake = Intake(around.home, limits, around.nursery, self)
+        self._intake = Intake(around.home, limits, around.nursery, self, self.peer)
         self._nursery: trio.Nursery | None = None
         self._pending: tuple[MessageFrame | Answer, Tail] | None = None
         self._unwatch: dict[int, Callable[[], None]] = {}
@@ -316,6 +304,8 @@ class Connection:
                 unwatch()
             self._unwatch.clear()
             self.ended.set()
+            self._around.counts.received += self.received
+            self._around.counts.written += self.writer.written
             await trio.aclose_forcefully(self._stream)
         assert self.reason is not None
         return self.reason

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trioactor.errors import DeliveryError
 
 NO_HEADERS: Mapping[str, Any] = {}
 NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is on the other side.
+
+    Attributes:
+        system: The name that it says it has.
+        incarnation: Tells this run of it from others.
+        identity: The names in its certificate, which its authority vouches for; empty without mutual TLS.
+        address: IP address and port that its bytes come from.
+    """
+
+    system: str
+    incarnation: int
+    identity: tuple[str, ...]
+    address: tuple[str, int]
 
 
 class ReplyTo(Protocol):
@@ -67,6 +85,39 @@ class Envelope:
     def __repr__(self) -> str:
         kind = "tell" if self.reply_to is None else "ask"
         return f"<{kind} {self.message!r}>"
+
+
+class Arrived(Envelope):
+    """The envelope of what another system has sent.
+
+    Attributes:
+        peer: Who sent it, as the connection knows it: with mutual TLS an authority vouches for the names.
+    """
+
+    __slots__ = ("peer",)
+
+    def __init__(
+        self,
+        peer: Peer,
+        message: Any,
+        headers: Mapping[str, Any] = NO_HEADERS,
+        reply_to: ReplyTo | None = None,
+        expires_at: float = NEVER,
+        chain: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, headers, reply_to, expires_at, chain)
+        self.peer = peer
+
+    def with_changes(self, *, message: Any = None, headers: Mapping[str, Any] | None = None) -> Arrived:
+        """See `Envelope`. Who sent it stays."""
+        return Arrived(
+            self.peer,
+            self.message if message is None else message,
+            self.headers if headers is None else headers,
+            self.reply_to,
+            self.expires_at,
+            self.chain,
+        )
 
 
 class Told(Envelope):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import trio
 
-from trioactor.envelope import NEVER, Envelope, Target
+from trioactor.envelope import NEVER, Arrived, Envelope, Peer, Target
 from trioactor.errors import DeliveryError, MailboxFull, WireError
 from trioactor.frames import MessageFrame
 from trioactor.ledger import Tally
@@ -116,9 +116,13 @@ class Intake:
         nursery: Where the tasks run that wait for room in mailboxes. They outlive the connection: what
             came whole is delivered.
         answers: The way back.
+        peer: Who it comes from.
     """
 
-    def __init__(self, desk: Desk, limits: Limits, nursery: trio.Nursery, answers: Answers) -> None:
+    def __init__(
+        self, desk: Desk, limits: Limits, nursery: trio.Nursery, answers: Answers, peer: Peer
+    ) -> None:
+        self._peer = peer
         self._desk = desk
         self._limits = limits
         self._nursery = nursery
@@ -138,7 +142,7 @@ class Intake:
                 raise WireError(f"the peer asked a second question with the number {frame.ask}")
             asked = self._asked[frame.ask] = Asked(self, frame.ask, frame.size)
         expires_at = NEVER if frame.ttl is None else trio.current_time() + frame.ttl
-        envelope = Envelope(message, headers, asked, expires_at, frame.chain)
+        envelope = Arrived(self._peer, message, headers, asked, expires_at, frame.chain)
         target = self._desk.find_target(frame.actor_id)
         if target is None:
             self._bury(frame.actor_id, envelope)
