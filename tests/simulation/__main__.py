@@ -1,7 +1,8 @@
-"""`bin/simulate`: the cluster of `cluster.py` on very many seeds, on all processors."""
+"""`bin/simulate`: the cluster of `cluster.py` on very many seeds, or with `--gossip` what gossip reaches."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -13,20 +14,35 @@ import click
 from tests.simulation.cluster import SeedReport, run_seed
 from tests.simulation.cluster_report import Summary
 from tests.simulation.cluster_runs import run_seeds
+from tests.simulation.gossip_measure import QUICK, Plan, measure
+from tests.simulation.gossip_table import as_plain, lines, rows
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seeds", type=click.IntRange(1), default=200, help="How many seeds to run.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=200, help="How many seeds to run; with --gossip, a cell."
+)
 @click.option("--first", type=click.IntRange(0), default=0, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes to use.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write every event of a single seed there.")
-def main(seeds: int, first: int, jobs: int, trace: Path | None) -> None:
+@click.option("--gossip", is_flag=True, help="Measure the views of gossip beside their targets instead.")
+@click.option("--quick", is_flag=True, help="With --gossip: small networks and few seeds, in some seconds.")
+@click.option("--json", "as_json", is_flag=True, help="With --gossip: write the table as JSON.")
+def main(
+    seeds: int, first: int, jobs: int, trace: Path | None, gossip: bool, quick: bool, as_json: bool
+) -> None:
     """Run a cluster of five actor systems through seasons of faults, one season per seed.
 
     Hosts crash and come back, links are cut, slow and lossy, connections vanish. Whatever happens, the
     order of messages, at-most-once delivery, the certainty of outcomes and the accounts must hold, and the
     cluster must work again when it is healed. The status is 1 when a law was broken.
+
+    With --gossip, up to 1,024 peers without I/O, in virtual time: rounds to convergence, failure detection,
+    false deaths and bytes, each beside its target. The status is 1 when a target is missed.
     """
+    if gossip:
+        _measure_gossip(QUICK if quick else Plan(seeds=seeds), jobs, as_json)
+        return
     if trace is not None:
         if seeds != 1:
             raise click.UsageError("--trace is for one seed: add --seeds 1, and --first to say which")
@@ -66,6 +82,27 @@ def _run_one(seed: int, trace: Path) -> None:
     _tell(report)
     click.echo(f"seed {seed}: digest {report.digest}, {report.events:,} events, written to {trace}")
     sys.exit(bool(report.violations))
+
+
+def _measure_gossip(plan: Plan, jobs: int, as_json: bool) -> None:
+    began = time.monotonic()
+
+    def tell(done: int, planned: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{done} of {planned} measurements", err=True, nl=False)
+
+    table = rows(measure(plan, jobs, tell))
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+    if as_json:
+        click.echo(json.dumps(as_plain(table), indent=2))
+    else:
+        for line in lines(table):
+            click.echo(line)
+        missed = sum(not row.met for row in table)
+        seconds = time.monotonic() - began
+        click.echo(f"\n{missed or 'no'} targets missed; measured in {seconds:,.0f} s with --jobs {jobs}")
+    sys.exit(any(not row.met for row in table))
 
 
 def _tell(report: SeedReport) -> None:

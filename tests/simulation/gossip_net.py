@@ -101,6 +101,11 @@ class Traffic:
         """All bytes."""
         return sum(self.bytes_of.values())
 
+    def clear(self) -> None:
+        """Begin to count anew."""
+        for counter in (self.bytes_of, self.messages, self.model_bytes_in, self.largest):
+            counter.clear()
+
     def add(self, message: Any, size: int) -> None:
         """Count a message."""
         kind = type(message).__name__
@@ -237,6 +242,18 @@ class Net:
             self._at(self.now + self.rng.random() * self.timing.round_seconds, self._round, node)
             self._at(self.now + self.rng.random() * self.timing.round_seconds, self._tick, node)
         self._wake_on_time(node)
+
+    def begin_anew(self, seed: int | str) -> None:
+        """Draw all chance from another seed, and begin all loops at other moments; nodes keep what they know.
+
+        What is on its way is lost: do it when nothing is.
+        """
+        self.rng = Random(f"net/{seed}")
+        self._events.clear()
+        for node in self.nodes.values():
+            node.rng.seed(f"{seed}/{node.name}")
+            node.wakes_at = 0.0
+            self._begin_loops(node)
 
     # --- faults ---------------------------------------------------------------------------------
 
