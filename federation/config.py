@@ -93,7 +93,9 @@ class Settings:
     """
 
     # Settings that say where and how, not what: the record of a run leaves them out.
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"workspace", "plain", "listen", "provider", "provider_file"})
+    LOCAL: ClassVar[frozenset[str]] = frozenset(
+        {"workspace", "plain", "listen", "provider", "provider_file", "tls", "tls_cert", "tls_key", "tls_ca"}
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -199,6 +201,56 @@ class Listening(Settings):
     def listen_address(self) -> Address:
         """`listen` as host and port."""
         return Address.parse(self.listen, "--listen")
+
+
+class TlsFiles(NamedTuple):
+    """What a role needs to speak TLS, and to know who speaks to it. All are PEM.
+
+    Attributes:
+        cert: Its certificate, followed by those between it and the authority.
+        key: Its private key, not encrypted.
+        ca: The authority that must have signed everybody's certificate.
+    """
+
+    cert: Path
+    key: Path
+    ca: Path
+
+    def as_flags(self) -> list[str]:
+        """Return the flags that give a role these files."""
+        return ["--tls-cert", str(self.cert), "--tls-key", str(self.key), "--tls-ca", str(self.ca)] + [("tests/test_layers.py", "stopping results roles preflight", "stopping results credentials roles preflight"), ("tests/test_layers.py", "zzz","zzz")][:1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secured(Settings):
+    """Whoever speaks mutual TLS when it is given certificates."""
+
+    tls_cert: Path | None = setting(
+        None,
+        "Our certificate, PEM. With it, its key and the authority, all connections are TLS.",
+        metavar="FILE",
+    )
+    tls_key: Path | None = setting(None, "The private key of our certificate, PEM.", metavar="FILE")
+    tls_ca: Path | None = setting(
+        None, "The authority that must have signed the certificates of all roles, PEM.", metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        files = {"tls_cert": self.tls_cert, "tls_key": self.tls_key, "tls_ca": self.tls_ca}
+        missing = [flag_of(name) for name, path in files.items() if path is None] + [("tests/test_layers.py", "stopping results roles preflight", "stopping results credentials roles preflight"), ("tests/test_layers.py", "zzz","zzz")][:1]
+        if missing and len(missing) < len(files):
+            raise SettingsError(
+                f"{' and '.join(missing)}: TLS needs a certificate, its key and the authority; give all "
+                "three, or none. bin/generate-certs makes them"
+            )
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The three files; None where plaintext is spoken."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return TlsFiles(self.tls_cert, self.tls_key, self.tls_ca)
 
 
 @dataclass(frozen=True, kw_only=True)
