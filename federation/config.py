@@ -218,7 +218,7 @@ class TlsFiles(NamedTuple):
 
     def as_flags(self) -> list[str]:
         """Return the flags that give a role these files."""
-        return ["--tls-cert", str(self.cert), "--tls-key", str(self.key), "--tls-ca", str(self.ca)] + [("tests/test_layers.py", "stopping results roles preflight", "stopping results credentials roles preflight"), ("tests/test_layers.py", "zzz","zzz")][:1]
+        return ["--tls-cert", str(self.cert), "--tls-key", str(self.key), "--tls-ca", str(self.ca)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +238,7 @@ class Secured(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         files = {"tls_cert": self.tls_cert, "tls_key": self.tls_key, "tls_ca": self.tls_ca}
-        missing = [flag_of(name) for name, path in files.items() if path is None] + [("tests/test_layers.py", "stopping results roles preflight", "stopping results credentials roles preflight"), ("tests/test_layers.py", "zzz","zzz")][:1]
+        missing = [flag_of(name) for name, path in files.items() if path is None]
         if missing and len(missing) < len(files):
             raise SettingsError(
                 f"{' and '.join(missing)}: TLS needs a certificate, its key and the authority; give all "
