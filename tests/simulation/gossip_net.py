@@ -35,6 +35,7 @@ from tests.gossip.wire import wire_bytes
 
 LATENCY_SECONDS = (0.001, 0.02)
 TICKS_PER_ROUND = 4
+DOUBLE_SECONDS = 20.0
 
 
 def peer_name(number: int) -> str:
@@ -62,8 +63,15 @@ class Disk:
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One life of one peer."""
+    """One process of one peer.
 
+    Attributes:
+        handle: What the network calls it: the peer's name, or another one for a second process of that name.
+        name: Of the peer.
+        ahead: By how much its clock is ahead of the network's, in seconds.
+    """
+
+    handle: str
     name: str
     address: Address
     rng: Random
@@ -71,6 +79,7 @@ class Node:
     identity: Identity
     clock: LamportClock
     view: View
+    ahead: float = 0.0
     wakes_at: float = 0.0  # when its membership is to be ticked
 
     def save(self) -> None:
@@ -157,12 +166,13 @@ class Net:
         self.traffic = Traffic()
         self.now = 0.0
         self.latency: Callable[[], float] = lambda: self.rng.uniform(*LATENCY_SECONDS)
+        self.doubled = 0.0  # what share of messages comes twice, the second time within DOUBLE_SECONDS
         self.rng = Random(f"net/{seed}")
         self.lives = count()
         self._order = count()
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._cuts: list[tuple[frozenset[str], frozenset[str]]] = []
-        self._stalled: dict[str, float] = {}
+        self._stalled: dict[str, float] = {}  # until when, by handle
         self.ended: list[tuple[str, DuplicateIdentity]] = []  # nodes that found their name in use
         self.nodes: dict[str, Node] = {}
         self.seeds: list[Address] = [] if acquainted else [peer_address(0)]
@@ -183,7 +193,15 @@ class Net:
             node.view.membership.take_changes()
             self._wake_on_time(node)
 
-    def start(self, name: str, address: Address, disk: Disk | None = None, *, surveyed: bool = True) -> Node:
+    def start(
+        self,
+        name: str,
+        address: Address,
+        disk: Disk | None = None,
+        *,
+        surveyed: bool = True,
+        handle: str | None = None,
+    ) -> Node:
         """Start a node, or start it again, with that disk.
 
         Args:
@@ -191,6 +209,7 @@ class Net:
             address: Where it listens.
             disk: What it finds; an empty one without.
             surveyed: Whether it asks others first, those that it can reach.
+            handle: What the network calls it, where it is not the only process of its name.
 
         Raises:
             DuplicateIdentity: The survey found its name in use.
@@ -216,7 +235,8 @@ class Net:
         )
         view = View(identity, clock, membership, rng=rng, timing=self.timing, notary=notary)
         view.models.restore(disk.models)
-        node = self.nodes[name] = Node(name, address, rng, disk, identity, clock, view)
+        handle = handle or name
+        node = self.nodes[handle] = Node(handle, name, address, rng, disk, identity, clock, view)
         self._begin_loops(node)
         return node
 
@@ -225,7 +245,7 @@ class Net:
         while not survey.enough and (left := [each for each in survey.to_ask() if each not in asked]):
             asked.add(left[0])
             other = self._at_address(left[0])
-            if other is None or self._is_cut(name, other.name):
+            if other is None or self._is_cut(name, other.handle) or self._is_cut(other.handle, name):
                 survey.on_failure(left[0])
             else:
                 survey.on_answer(left[0], other.view.sighting_of(GossipSurvey(name)))
@@ -233,9 +253,9 @@ class Net:
     def _at_address(self, address: Address) -> Node | None:
         return next((node for node in self.nodes.values() if node.address == address), None)
 
-    def crash(self, name: str) -> Node:
+    def crash(self, handle: str) -> Node:
         """End a node without a word."""
-        return self.nodes.pop(name)
+        return self.nodes.pop(handle)
 
     def _begin_loops(self, node: Node) -> None:
         if self.exchanging:
@@ -257,23 +277,35 @@ class Net:
 
     # --- faults ---------------------------------------------------------------------------------
 
-    def cut(self, one: Iterable[str], other: Iterable[str]) -> None:
-        """Let nothing pass between two groups, from now on."""
+    def cut(self, one: Iterable[str], other: Iterable[str], *, one_way: bool = False) -> None:
+        """Let nothing pass between two groups, from now on; or only nothing from the one to the other."""
         self._cuts.append((frozenset(one), frozenset(other)))
+        if not one_way:
+            self._cuts.append((frozenset(other), frozenset(one)))
+
+    def reconnect(self) -> None:
+        """End all cuts."""
+        self._cuts.clear()
 
     def mend(self) -> None:
-        """Let everything pass again, and lose nothing more."""
-        self._cuts.clear()
-        self.loss = 0.0
+        """Let everything pass again, lose and double nothing more, and let all move that stand still."""
+        self.reconnect()
+        self.loss = self.doubled = 0.0
+        self._stalled.clear()
 
-    def stall(self, name: str, seconds: float) -> None:
+    def stall(self, handle: str, seconds: float) -> None:
         """Let a node stand still for a while: it neither acts nor reads."""
-        self._stalled[name] = self.now + seconds
+        self._stalled[handle] = self.now + seconds
 
-    def _is_cut(self, one: str, other: str) -> bool:
-        return any(
-            (one in left and other in right) or (other in left and one in right) for left, right in self._cuts
-        )
+    def jump(self, handle: str, seconds: float) -> None:
+        """Let a node's clock jump ahead, as that of a machine that slept does."""
+        node = self.nodes[handle]
+        node.ahead += seconds
+        node.wakes_at = 0.0
+        self._wake_on_time(node)
+
+    def _is_cut(self, source: str, target: str) -> bool:
+        return any(source in sources and target in targets for sources, targets in self._cuts)
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -285,7 +317,10 @@ class Net:
             address = self._address_of(node, to)
             if address is None or (self.loss and self.rng.random() < self.loss):
                 continue
-            self._at(self.now + self.latency(), self._deliver, node.name, address, message)
+            self._at(self.now + self.latency(), self._deliver, node, address, message)
+            if self.doubled and self.rng.random() < self.doubled:
+                late = self.now + self.rng.uniform(0, DOUBLE_SECONDS)
+                self._at(late, self._deliver, node, address, message)
 
     def _address_of(self, node: Node, to: str | Address) -> Address | None:
         if not isinstance(to, str):
@@ -293,17 +328,20 @@ class Net:
         info = node.view.membership.roster.get(to)
         return None if info is None else info.address
 
-    def _deliver(self, source: str, address: Address, message: Any) -> None:
+    def _deliver(self, source: Node, address: Address, message: Any) -> None:
         node = self._at_address_fast(address)
-        if node is None or (self._cuts and self._is_cut(source, node.name)):
+        if node is None or (self._cuts and self._is_cut(source.handle, node.handle)):
             return
         if self._is_stalled(node, self._deliver, source, address, message):
             return
         if isinstance(message, GossipPiece):
             self.traffic.model_bytes_in[node.name] += len(message.data)
-        self._act(
-            node, lambda: node.view.on_message(message, self.now, source if self.authenticated else None)
-        )
+        self.hear(node, message, source.name)
+
+    def hear(self, node: Node, message: Any, source: str) -> None:
+        """Let a node take in a message that a process of that name has sent."""
+        authenticated = source if self.authenticated else None
+        self.act(node, lambda now: node.view.on_message(message, now, authenticated))
 
     def _at_address_fast(self, address: Address) -> Node | None:
         """The usual case: a peer's address follows from its number."""
@@ -311,14 +349,14 @@ class Net:
         node = self.nodes.get(peer_name(int(high) << 8 | int(low)))
         return node if node is not None and node.address == address else self._at_address(address)
 
-    def _act(self, node: Node, act: Callable[[], list[Outgoing]]) -> None:
-        """Let a node do something, send what comes of it, and end it if its name is in use."""
+    def act(self, node: Node, act: Callable[[float], list[Outgoing]]) -> None:
+        """Let a node do something at its time, send what comes of it, and end it if its name is in use."""
         try:
-            out = act()
+            out = act(self.now + node.ahead)
         except DuplicateIdentity as error:
-            self.ended.append((node.name, error))
-            if self.nodes.get(node.name) is node:
-                del self.nodes[node.name]
+            self.ended.append((node.handle, error))
+            if self.nodes.get(node.handle) is node:
+                del self.nodes[node.handle]
             return
         if not self.announcing:
             out = [each for each in out if type(each.message).__name__ != "GossipAnnounce"]
@@ -345,38 +383,38 @@ class Net:
             steps += 1
         return steps / TICKS_PER_ROUND
 
-    def publish(self, name: str, data: bytes) -> None:
+    def publish(self, handle: str, data: bytes) -> None:
         """Let a node write its model, and announce it if announcements are on."""
-        node = self.nodes[name]
-        self._act(node, lambda: node.view.publish(data, samples=100))
+        node = self.nodes[handle]
+        self.act(node, lambda now: node.view.publish(data, samples=100))
 
     def _round(self, node: Node) -> None:
-        if self.nodes.get(node.name) is node and not self._is_stalled(node, self._round, node):
-            self._act(node, lambda: node.view.start_round(self.now))
+        if self.nodes.get(node.handle) is node and not self._is_stalled(node, self._round, node):
+            self.act(node, node.view.start_round)
             self._at(self.now + self.timing.round_seconds, self._round, node)
 
     def _tick(self, node: Node) -> None:
-        if self.nodes.get(node.name) is node and not self._is_stalled(node, self._tick, node):
-            self._act(node, lambda: node.view.tick(self.now))
+        if self.nodes.get(node.handle) is node and not self._is_stalled(node, self._tick, node):
+            self.act(node, node.view.tick)
             self._at(self.now + self.timing.round_seconds / TICKS_PER_ROUND, self._tick, node)
 
     def _wake(self, node: Node) -> None:
-        if self.nodes.get(node.name) is not node or node.wakes_at > self.now:
+        if self.nodes.get(node.handle) is not node or node.wakes_at > self.now:
             return
         if not self._is_stalled(node, self._wake, node):
             node.wakes_at = float("inf")
-            self._act(node, lambda: node.view.membership.tick(self.now))
+            self.act(node, node.view.membership.tick)
 
     def _wake_on_time(self, node: Node) -> None:
         if not self.probing:
             return
-        due = max(node.view.membership.next_tick_at(), self.now)
+        due = max(node.view.membership.next_tick_at() - node.ahead, self.now)
         if node.wakes_at <= self.now or due < node.wakes_at:
             node.wakes_at = due
             self._at(due, self._wake, node)
 
     def _is_stalled(self, node: Node, action: Callable[..., None], *args: Any) -> bool:
-        until = self._stalled.get(node.name, 0.0)
+        until = self._stalled.get(node.handle, 0.0) if self._stalled else 0.0
         if until > self.now:
             self._at(until, action, *args)
             return True
