@@ -53,7 +53,8 @@ ORDER: dict[str, str] = {
         errors messages events config flags
         round roster state course view
         offload joining worker aggregator evaluator observer provider
-        processes crew workspace cleanup stopping results credentials authority roles preflight terminal programs launch start
+        processes crew workspace cleanup stopping results
+        credentials authority roles preflight terminal programs launch start
     """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
