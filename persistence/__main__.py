@@ -1,17 +1,42 @@
-"""`python -m persistence report`: a run from its record, as a table, as JSON or as a picture."""
+"""`python -m persistence report`: runs from their records, as tables, JSON, CSV or pictures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
+from persistence.comparison import comparison_as_json, comparison_as_table
+from persistence.database import mark_of
 from persistence.errors import DatabaseError, NoDatabase
-from persistence.history import RunHistory, load_run, load_runs
-from persistence.report import as_json, as_table, runs_as_table, summary_as_json
+from persistence.export import as_csv, as_json, summary_as_json
+from persistence.history import RunHistory, load_runs
+from persistence.report import as_table, as_table_by, runs_as_table
 from persistence.rounds import UnknownRun
+from persistence.schema import TRAINING_SCHEMA
+from persistence.selection import Wish, select_runs
+
+RECORDS = ("training.db",)  # of a workspace; the first that is there is read
+STDOUT = Path("-")
+SIDES = ("round", "worker", "region", "class")
+
+EXAMPLES = """\b
+Examples:
+  bin/report                             the latest run of ./workspace
+  bin/report --list                      all runs, with their numbers
+  bin/report 3 5 7                       three runs side by side
+  bin/report here.db:3 there.db:8        runs of two records
+  bin/report --by region                 the global model on every region
+  bin/report --csv w.csv --by worker     a line for each worker and round
+  bin/report --plot w.png --by worker    who answered, was late or lost, and when
+  bin/report --json | jq .rounds[-1]     everything, for programs
+
+Exit status: 0 shown, also when the run itself failed; 2 wrong usage, or there is no such run, record or
+place to write to."""
 
 
 class Refused(click.ClickException):
@@ -38,77 +63,147 @@ def main() -> None:
     """Read the records of runs."""
 
 
-@main.command()
-@click.argument("run", required=False)
+@main.command(epilog=EXAMPLES)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option(
     "--workspace",
     type=click.Path(path_type=Path),
     default=Path("workspace"),
     envvar="FEDERATION_WORKSPACE",
     show_envvar=True,
+    metavar="DIR",
     help="Folder of the runs.",
 )
 @click.option(
-    "--db", type=click.Path(path_type=Path), help="Record to read instead of training.db in the workspace."
+    "--db",
+    "databases",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Record to read instead of training.db in the workspace; may be given several times.",
 )
-@click.option("--list", "list_runs", is_flag=True, help="One line for each run in the record.")
-@click.option("--json", "want_json", is_flag=True, help="One JSON object on stdout, for programs.")
+@click.option("--list", "list_runs", is_flag=True, help="A line for each run in the record.")
+@click.option(
+    "--by",
+    type=click.Choice(SIDES),
+    help="Which side to show: a row, a line of CSV or a part of the picture for each of these.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json", "csv")),
+    help="What to write to stdout  [default: table, or nothing with --csv or --plot]",
+)
+@click.option("--json", "want_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write CSV into a file, or to stdout for -; by default a line for each round.",
+)
 @click.option(
     "--plot",
     "picture",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Draw accuracy and loss by round into a .png, .svg or .pdf file.",
+    help="Draw accuracy and loss by round, or what --by says, into a .png, .svg or .pdf file.",
 )
 def report(
-    run: str | None,
+    runs: tuple[str, ...],
     workspace: Path,
-    db: Path | None,
+    databases: tuple[Path, ...],
     list_runs: bool,
+    by: str | None,
+    form: str | None,
     want_json: bool,
+    csv: Path | None,
     picture: Path | None,
 ) -> None:
-    """Show RUN, given by its name or number, or the latest run.
+    """Show each RUN, given by its name or number, or the latest run; several are compared.
 
-    Works while the run goes on. Example: bin/report --plot run.png
+    Works while a run goes on, and changes nothing in the record.
     """
-    if list_runs and (run is not None or picture is not None):
-        raise click.UsageError("--list shows all runs; leave out RUN and --plot")
-    path = db or workspace / "training.db"
+    if list_runs and (runs or picture or csv or by or form == "csv"):
+        raise click.UsageError("--list shows all runs; leave out RUN, --by, --csv and --plot")
+    forms = {form or "", "json" if want_json else "", "csv" if csv == STDOUT else ""} - {""}
+    if len(forms) > 1:
+        raise click.UsageError("--format, --json and --csv -: one form at a time goes to stdout")
+    wish = Wish(
+        databases=databases or (_record_of(workspace),),
+        runs=runs,
+        list_runs=list_runs,
+        form=forms.pop() if forms else "" if picture or csv else "table",
+        by=by or "",
+        picture=picture,
+        csv=None if csv == STDOUT else csv,
+    )
     try:
-        if list_runs:
-            _show_all(load_runs(path), want_json)
-        else:
-            _show(load_run(path, run), want_json, picture)
+        READERS.get(mark_of(wish.databases[0]), show_training)(wish)
     except NoDatabase as error:
         raise Refused(f"{error}. No run yet: bin/start-provider-mode makes one") from error
-    except UnknownRun as error:
-        raise Refused(str(error)) from error
-    except DatabaseError as error:
+    except (UnknownRun, DatabaseError) as error:
         raise Refused(str(error)) from error
 
 
-def _show(history: RunHistory, want_json: bool, picture: Path | None) -> None:
-    if picture is not None:
-        _draw(history, picture)
-    if want_json:
-        click.echo(json.dumps(as_json(history), indent=2, allow_nan=False))
-    elif picture is None:
-        Console(highlight=False).print(as_table(history))
+def _record_of(workspace: Path) -> Path:
+    places = [workspace / name for name in RECORDS]
+    return next((place for place in places if place.exists()), places[0])
 
 
-def _show_all(histories: tuple[RunHistory, ...], want_json: bool) -> None:
-    if want_json:
-        click.echo(json.dumps([summary_as_json(one) for one in histories], indent=2, allow_nan=False))
-    else:
-        Console(highlight=False).print(runs_as_table(histories))
+# --- the record of coordinated runs ---------------------------------------------------------
 
 
-def _draw(history: RunHistory, picture: Path) -> None:
+def show_training(wish: Wish) -> None:
+    """Show what is wished of the records of coordinated runs."""
+    if wish.list_runs:
+        histories = [one for path in wish.databases for one in load_runs(path)]
+        if wish.form == "json":
+            _print_json([summary_as_json(one) for one in histories])
+        else:
+            _console().print(runs_as_table(histories))
+        return
+    chosen = select_runs(wish.databases, wish.runs)
+    if wish.picture is not None:
+        _draw(chosen, wish.by, wish.picture)
+    if wish.csv is not None:
+        _write_csv(chosen, wish)
+    if wish.form == "json":
+        _print_json(as_json(chosen[0]) if len(chosen) == 1 else comparison_as_json(chosen))
+    elif wish.form == "csv":
+        click.echo(as_csv(chosen, wish.by or "round"), nl=False)
+    elif wish.form == "table" and len(chosen) > 1:
+        console = _console()
+        console.print(comparison_as_table(chosen, wish.by or "round", width=console.width))
+    elif wish.form == "table":
+        _console().print(as_table_by(chosen[0], wish.by) if wish.by else as_table(chosen[0]))
+
+
+# Who shows a file, by its mark.
+READERS: Mapping[int, Callable[[Wish], None]] = {TRAINING_SCHEMA.application_id: show_training}
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _print_json(told: Any) -> None:
+    click.echo(json.dumps(told, indent=2, allow_nan=False))
+
+
+def _write_csv(chosen: Sequence[RunHistory], wish: Wish) -> None:
+    assert wish.csv is not None
+    try:
+        wish.csv.write_text(as_csv(chosen, wish.by or "round"))
+    except OSError as error:
+        raise Refused(f"--csv {wish.csv}: cannot be written: {error.strerror}; give another path") from error
+    click.echo(f"the CSV is in {wish.csv}", err=True)
+
+
+def _draw(chosen: Sequence[RunHistory], by: str, picture: Path) -> None:
     from persistence.plot import plot  # matplotlib takes its time to import
 
     try:
-        plot(history, picture)
+        plot(chosen[0], picture)
     except ValueError as error:
         raise Refused(f"--plot {picture}: {error}") from error
     except OSError as error:

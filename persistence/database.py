@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,17 @@ class Schema:
     def version(self) -> int:
         """The version that this program writes."""
         return len(self.migrations)
+
+
+def mark_of(path: Path) -> int:
+    """Return the mark of a file, by which a reader is chosen; 0 when it has none, or cannot be read."""
+    if not path.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+            return _pragma(connection, "application_id")
+    except sqlite3.DatabaseError:
+        return 0  # whoever opens it in earnest says why
 
 
 class Database:

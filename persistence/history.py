@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from persistence.rounds import RoundPersistence, UnknownRun
-from persistence.rows import BaselineRow, EvaluationRow, EventRow, RoundRow, RunRow, UpdateRow
+from persistence.rows import (
+    BaselineRow,
+    EvaluationRow,
+    EventRow,
+    RegionScoreRow,
+    RoundRow,
+    RunRow,
+    UpdateRow,
+)
+
+# What is known of a model on a region: by the Evaluator, or by the worker whose region it is.
+Score = EvaluationRow | RegionScoreRow
 
 # What a message can come to beside its worker's own part in the round.
 ASIDE = ("duplicate", "stale", "stranger")
@@ -28,6 +39,11 @@ class WorkerPart:
     aside: tuple[UpdateRow, ...] = ()
 
     @property
+    def updates(self) -> tuple[UpdateRow, ...]:
+        """All of them, its own part first."""
+        return (self.update, *self.aside)
+
+    @property
     def accepted(self) -> bool:
         """Whether its update is part of the average."""
         return self.update.outcome == "accepted"
@@ -35,12 +51,12 @@ class WorkerPart:
     @property
     def bytes_in(self) -> int:
         """Received from it in the round, whatever became of it."""
-        return self.update.bytes_in + sum(one.bytes_in for one in self.aside)
+        return sum(one.bytes_in for one in self.updates)
 
     @property
     def bytes_out(self) -> int:
         """Sent to it in the round."""
-        return self.update.bytes_out + sum(one.bytes_out for one in self.aside)
+        return sum(one.bytes_out for one in self.updates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +67,13 @@ class RoundHistory:
         row: The round itself.
         score: Of the global model after it, on the region of the run; None while there is none.
         workers: What became of each worker, by its id.
+        by_region: The same model on every region where it was scored, also by the workers themselves.
     """
 
     row: RoundRow
     score: EvaluationRow | None
     workers: Mapping[str, WorkerPart]
+    by_region: Mapping[str, Score] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
@@ -98,6 +116,7 @@ class RunHistory:
     """A run with all that happened in it.
 
     Attributes:
+        database: The file that it is recorded in.
         run: The run itself.
         region: Whose samples the global model is scored on, like "D"; empty before the first score.
         rounds: All rounds in order, a failed one among them.
@@ -105,6 +124,7 @@ class RunHistory:
         events: What was told, in order.
     """
 
+    database: Path
     run: RunRow
     region: str
     rounds: tuple[RoundHistory, ...]
@@ -120,6 +140,32 @@ class RunHistory:
     def workers(self) -> tuple[str, ...]:
         """Everyone who took part or trained alone, in the order of their ids."""
         return tuple(sorted({name for one in self.rounds for name in one.asked} | set(self.alone)))
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every region on which a global model was scored, the one it is judged by first."""
+        known = {region for one in self.rounds for region in one.by_region}
+        return tuple(sorted(known, key=lambda region: (region != self.region, region)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that the global model is scored by, in the order of their labels."""
+        return tuple(self.scored.score.per_class) if self.scored and self.scored.score else ()
+
+    @property
+    def seconds(self) -> float:
+        """All rounds together."""
+        return sum(one.row.seconds for one in self.rounds)
+
+    @property
+    def bytes_in(self) -> int:
+        """Received from all workers in all rounds."""
+        return sum(one.bytes_in for one in self.rounds)
+
+    @property
+    def bytes_out(self) -> int:
+        """Sent to all workers in all rounds."""
+        return sum(one.bytes_out for one in self.rounds)
 
     @property
     def scored(self) -> RoundHistory | None:
@@ -151,16 +197,26 @@ def load_run(path: Path | str, run: str | None = None) -> RunHistory:
     """
     with RoundPersistence(path, read_only=True) as record, record.database.snapshot():
         row = _chosen(record, run)
+        by_workers = record.region_scores(row.id)
         scores = [one for one in record.evaluations(row.id) if one.model == "global"]
         updates = record.updates(row.id)
         region = _main_region(scores, updates)
         by_round = {one.round: one for one in scores if one.region == region}
+        by_region: dict[int, dict[str, Score]] = {}
+        for told in by_workers:
+            by_region.setdefault(told.round, {})[told.worker] = told
+        for judged in scores:  # where both have spoken, the Evaluator has the last word
+            by_region.setdefault(judged.round, {})[judged.region] = judged
         return RunHistory(
+            database=record.database.path,
             run=row,
             region=region,
             rounds=tuple(
                 RoundHistory(
-                    row=one, score=by_round.get(one.number), workers=_parts(updates.get(one.number, ()))
+                    row=one,
+                    score=by_round.get(one.number),
+                    workers=_parts(updates.get(one.number, ())),
+                    by_region=by_region.get(one.number, {}),
                 )
                 for one in record.rounds(row.id)
             ),
@@ -182,9 +238,8 @@ def _chosen(record: RoundPersistence, name: str | None) -> RunRow:
         raise UnknownRun(f"there is no run in {record.database.path} yet")
     if name is None:
         return rows[-1]
-    for row in rows:
-        if name in (row.name, str(row.id)):
-            return row
+    for row in (*(row for row in rows if row.name == name), *(row for row in rows if str(row.id) == name)):
+        return row
     near = difflib.get_close_matches(name, [row.name for row in rows], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"the latest is {rows[-1].name}"
     raise UnknownRun(f"there is no run {name!r} in {record.database.path}; {hint}")

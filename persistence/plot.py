@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persistence.history import RunHistory
-from persistence.report import describe_data
+from persistence.wording import describe_data, in_words
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -118,7 +118,7 @@ def caption(history: RunHistory) -> str:
     run = history.run
     # A name and its value stay on one line: no line is broken at the space between them.
     settings = [
-        f"{name.replace('_', ' ')} {_said(value)}".replace(" ", "\N{NO-BREAK SPACE}")
+        f"{name.replace('_', ' ')} {in_words(value)}".replace(" ", "\N{NO-BREAK SPACE}")
         for name, value in run.settings.items()
         if name not in ("seed", "source") and value not in ("", None)
     ]
@@ -127,10 +127,6 @@ def caption(history: RunHistory) -> str:
     if history.model_sha256:
         lines.append(f"model {history.model_sha256}")
     return "\n".join(lines)
-
-
-def _said(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _summary(history: RunHistory) -> str:

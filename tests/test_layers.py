@@ -42,7 +42,8 @@ ORDER: dict[str, str] = {
     """,
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": """
-        errors columns arrays rows database schema rounds history report plot
+        errors columns arrays rows database schema rounds
+        history selection wording sides report export comparison plot
         gossip_rows gossip_schema gossip
     """,
     "federation.learning": """

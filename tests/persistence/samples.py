@@ -116,3 +116,22 @@ def keep_a_run(
         if status != "running":
             reason = "" if status == "finished" else "no update was accepted"
             record.end_run(run_id, status=status, ended_unix=1_700_000_100.0, reason=reason)
+
+
+def keep_a_troubled_run(path: Path) -> None:
+    """Enter a run in which B is lost again and again, and that fails in its eighth round."""
+    with RoundPersistence(path) as record:
+        run_id = record.create_run(new_run("[red]odd[/red] name")).id
+        for number in range(1, 8):
+            lost = UpdateRow(worker="B", outcome="lost", reason=f"reset {number}")
+            partner = lost if number in (2, 4, 5, 6) else accepted("B")
+            record.commit_round(
+                run_id,
+                round_row(number, sha(number)),
+                weights=model(number),
+                updates=[accepted("A"), partner],
+            )
+        record.add_update(run_id, 3, UpdateRow(worker="A", outcome="duplicate"))
+        refused = UpdateRow(worker="A", outcome="refused", reason="NaN in W")
+        record.record_failed_round(run_id, round_row(8, reason="no update was accepted"), updates=[refused])
+        record.end_run(run_id, status="failed", ended_unix=9.0, reason="no update was accepted in round 8")

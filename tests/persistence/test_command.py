@@ -67,9 +67,9 @@ def test_the_list_names_every_run(path: Path) -> None:
     keep_a_run(path, name="one", rounds=1)
     keep_a_run(path, name="two", rounds=1, status="failed")
 
-    assert [line.split()[0] for line in report("--db", path, "--list").stdout.split("\n")[3:5]] == [
-        "one",
-        "two",
+    assert [line.split()[:2] for line in report("--db", path, "--list").stdout.split("\n")[3:5]] == [
+        ["1", "one"],
+        ["2", "two"],
     ]
     told = json.loads(report("--db", path, "--list", "--json").stdout)
     assert [(one["run"], one["status"]) for one in told] == [("one", "finished"), ("two", "failed")]
@@ -131,9 +131,13 @@ def test_what_cannot_be_reported_is_one_clear_line(path: Path, make: object, sai
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--jsn",), "Did you mean '--json'?"),
-        (("--list", "first"), "--list shows all runs; leave out RUN and --plot"),
-        (("--list", "--plot", "x.png"), "--list shows all runs; leave out RUN and --plot"),
+        (("--jsno",), "Did you mean '--json'?"),
+        (("--list", "first"), "--list shows all runs; leave out RUN, --by, --csv and --plot"),
+        (("--list", "--plot", "x.png"), "--list shows all runs; leave out RUN, --by, --csv and --plot"),
+        (("--list", "--format", "csv"), "--list shows all runs; leave out RUN, --by, --csv and --plot"),
+        (("--json", "--csv", "-"), "one form at a time goes to stdout"),
+        (("--json", "--format", "table"), "one form at a time goes to stdout"),
+        (("--by", "wroker"), "'wroker' is not one of 'round', 'worker', 'region', 'class'"),
     ],
 )
 def test_wrong_usage_is_told_with_the_fix(path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -141,6 +145,79 @@ def test_wrong_usage_is_told_with_the_fix(path: Path, arguments: tuple[str, ...]
     result = report("--db", path, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+def test_csv_goes_into_a_file_or_to_stdout(path: Path, tmp_path: Path) -> None:
+    keep_a_run(path)
+    file = tmp_path / "by worker.csv"
+
+    result = report("--db", path, "--csv", file, "--by", "worker")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"the CSV is in {file}\n"
+    assert file.read_text().startswith("database,run,round,worker,outcome,")
+    for flags in (("--csv", "-"), ("--format", "csv")):
+        assert report("--db", path, *flags, "--by", "worker").stdout == file.read_text()
+
+
+def test_csv_that_cannot_be_written_is_one_clear_line(path: Path, tmp_path: Path) -> None:
+    keep_a_run(path)
+    result = report("--db", path, "--csv", tmp_path / "nowhere" / "x.csv")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("x.csv: cannot be written: No such file or directory; give another path\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_csv_on_a_full_disk_is_one_clear_line(path: Path) -> None:
+    keep_a_run(path)
+    result = report("--db", path, "--csv", "/dev/full")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: --csv /dev/full: cannot be written: No space left on device; give another path\n"
+    )
+
+
+def test_one_side_of_a_run_is_shown(path: Path) -> None:
+    keep_a_run(path)
+    assert "took part" in report("--db", path, "--by", "worker").stdout
+    assert "most often taken for" in report("--db", path, "--by", "class").stdout
+
+
+def test_several_runs_are_compared(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    keep_a_run(path, name="one")
+    keep_a_run(other, name="two", rounds=2)
+
+    result = report(f"{path}:one", f"{other}:two")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    said = " ".join(result.stdout.split())
+    assert said.startswith(
+        f"A one finished synthetic data in {path} B two finished synthetic data in {other}"
+    )
+    told = json.loads(report("--db", path, "--db", other, "--json").stdout)
+    assert [one["run"] for one in told["runs"]] == ["one", "two"]
+    text = report("--db", path, "--db", other, "two", "one", "--csv", "-").stdout
+    assert [line.split(",")[1] for line in text.splitlines()[1:]] == ["two"] * 2 + ["one"] * 3
+
+
+def test_runs_of_several_records_are_listed(path: Path, tmp_path: Path) -> None:
+    keep_a_run(path, name="one")
+    keep_a_run(tmp_path / "other.db", name="two")
+    told = json.loads(report("--db", path, "--db", tmp_path / "other.db", "--list", "--json").stdout)
+    assert [(one["run"], Path(one["database"]).name) for one in told] == [
+        ("one", "training.db"),
+        ("two", "other.db"),
+    ]
+
+
+def test_the_examples_of_the_help_are_flags_that_exist(path: Path, tmp_path: Path) -> None:
+    shown = report("--help").stdout
+    examples = [line.split() for line in shown.splitlines() if line.strip().startswith("bin/report ")]
+    known = {flag for option in main.commands["report"].params for flag in option.opts}
+
+    assert len(examples) >= 6
+    assert {word for words in examples for word in words if word.startswith("--")} <= known
 
 
 def test_a_picture_that_cannot_be_written_is_one_clear_line(path: Path, tmp_path: Path) -> None:

@@ -1,18 +1,26 @@
-"""A run as a table for people and as JSON for programs."""
+"""A run as tables for people."""
 
 from __future__ import annotations
 
 import io
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
-from persistence import RoundPersistence, UpdateRow
+from persistence import RegionScoreRow, RoundPersistence, UpdateRow
 from persistence.history import load_run, load_runs
-from persistence.report import as_json, as_table, runs_as_table, summary_as_json
-from tests.persistence.samples import accepted, keep_a_run, model, new_run, round_row, sha
+from persistence.report import as_table, as_table_by, runs_as_table
+from tests.persistence.samples import (
+    accepted,
+    keep_a_run,
+    keep_a_troubled_run,
+    model,
+    new_run,
+    round_row,
+    sha,
+)
 
 
 def shown(renderable: RenderableType) -> str:
@@ -20,24 +28,6 @@ def shown(renderable: RenderableType) -> str:
     console.print(renderable)
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
-
-
-def keep_a_troubled_run(path: Path) -> None:
-    with RoundPersistence(path) as record:
-        run_id = record.create_run(new_run("[red]odd[/red] name")).id
-        for number in range(1, 8):
-            lost = UpdateRow(worker="B", outcome="lost", reason=f"reset {number}")
-            partner = lost if number in (2, 4, 5, 6) else accepted("B")
-            record.commit_round(
-                run_id,
-                round_row(number, sha(number)),
-                weights=model(number),
-                updates=[accepted("A"), partner],
-            )
-        record.add_update(run_id, 3, UpdateRow(worker="A", outcome="duplicate"))
-        refused = UpdateRow(worker="A", outcome="refused", reason="NaN in W")
-        record.record_failed_round(run_id, round_row(8, reason="no update was accepted"), updates=[refused])
-        record.end_run(run_id, status="failed", ended_unix=9.0, reason="no update was accepted in round 8")
 
 
 # --- the table ------------------------------------------------------------------------------
@@ -49,7 +39,7 @@ def test_the_table_shows_rounds_workers_and_what_federating_brought(path: Path) 
     lines = shown(as_table(load_run(path))).splitlines()
 
     assert lines[0] == "first  finished"
-    assert lines[1].endswith(", synthetic data, seed 7")
+    assert lines[1].endswith(", synthetic data, fedavg, seed 7")
     rows = [line.split() for line in lines]
     assert [
         "round",
@@ -110,85 +100,125 @@ def test_the_list_of_runs_has_a_line_for_each(path: Path) -> None:
 
     rows = [line.split() for line in shown(runs_as_table(load_runs(path))).splitlines()]
 
-    assert ["2026-11-24T03-08-00-synthetic", "finished", "synthetic", "4", "0.800"] in rows
-    assert ["2026-11-24T03-09-00-synthetic", "quorum", "lost", "synthetic", "0", "-"] in rows
+    assert ["1", "2026-11-24T03-08-00-synthetic", "finished", "synthetic", "fedavg", "4", "0.800"] in rows
+    assert ["2", "2026-11-24T03-09-00-synthetic", "quorum", "lost", "synthetic", "fedavg", "0", "-"] in rows
+    assert shown(runs_as_table([])) == "no run yet"
 
 
-# --- JSON -----------------------------------------------------------------------------------
+def test_runs_of_two_records_are_listed_apart(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    keep_a_run(path, rounds=1)
+    keep_a_run(other, rounds=2)
+
+    lines = shown(runs_as_table([*load_runs(path), *load_runs(other)])).splitlines()
+
+    assert [line for line in lines if line.startswith("/")] == [str(path), str(other)]
+    assert [line.split()[-2] for line in lines if " first " in line] == ["1", "2"]
 
 
-def test_the_json_object_has_everything(path: Path) -> None:
-    keep_a_run(path, workers=["A"], rounds=2)
-
-    told = json.loads(json.dumps(as_json(load_run(path)), allow_nan=False))
-
-    assert told == {
-        "run": "first",
-        "status": "finished",
-        "reason": "",
-        "created_unix": 1_700_000_000.0,
-        "ended_unix": 1_700_000_100.0,
-        "seed": 7,
-        "source": "synthetic",
-        "synthetic": True,
-        "settings": {"rounds": 3, "mu": 0.0},
-        "region": "D",
-        "rounds": [
-            {
-                "round": number,
-                "status": "committed",
-                "reason": "",
-                "accuracy": number / 3,
-                "loss": 2.0 / number,
-                "samples": 40,
-                "per_class": {"Forest": 0.5, "River": None},
-                "confusion": [[1, 1], [1, 1]],
-                "train_accuracy": 1 - 1 / (number + 1),
-                "train_loss": 1.0 / number,
-                "asked": 1,
-                "accepted": 1,
-                "workers": {
-                    "A": {
-                        "outcome": "accepted",
-                        "reason": "",
-                        "samples": 100,
-                        "loss": 0.5,
-                        "accuracy": 0.75,
-                        "seconds": 0.25,
-                        "bytes_in": 60,
-                        "bytes_out": 60,
-                        "aside": [],
-                    }
-                },
-                "seconds": 0.5,
-                "started_unix": 1_700_000_000.0 + number,
-                "ended_unix": 1_700_000_000.5 + number,
-                "bytes_in": 60,
-                "bytes_out": 60,
-                "model_sha256": sha(number),
-            }
-            for number in (1, 2)
-        ],
-        "alone": {"A": {"accuracy": 0.05, "loss": 3.0, "samples": 40}},
-        "events": [],
-        "model_sha256": sha(2),
-    }
+def test_how_updates_become_a_model_is_said(path: Path) -> None:
+    with RoundPersistence(path) as record:
+        record.create_run(
+            replace(new_run(), mode="buffered", strategy="fedadam", strategy_parameters={"server_lr": 0.01})
+        )
+    said = " ".join(shown(as_table(load_run(path))).split())
+    assert "synthetic data, fedadam (server lr 0.01), buffered, seed 7" in said
 
 
-def test_the_json_of_a_failed_run_says_where_and_why(path: Path) -> None:
-    keep_a_troubled_run(path)
-
-    told = as_json(load_run(path))
-
-    assert (told["status"], told["reason"]) == ("failed", "no update was accepted in round 8")
-    last = told["rounds"][-1]
-    assert (last["status"], last["accuracy"], last["model_sha256"]) == ("failed", None, None)
-    assert last["workers"]["A"]["reason"] == "NaN in W"
-    assert told["rounds"][2]["workers"]["A"]["aside"] == [{"outcome": "duplicate", "reason": ""}]
-    assert told["model_sha256"] == sha(7)
+# --- by worker, region, class ---------------------------------------------------------------
 
 
-def test_the_json_of_a_list_is_short(path: Path) -> None:
+def rows_by(path: Path, by: str) -> list[list[str]]:
+    return [line.split() for line in shown(as_table_by(load_run(path), by)).splitlines()]
+
+
+def test_the_table_by_worker_says_how_often_why_not_and_how_long(path: Path) -> None:
+    with RoundPersistence(path) as record:
+        run_id = record.create_run(new_run()).id
+        for number, seconds in ((1, 0.5), (2, 0.25), (3, 3.0)):
+            of_a = replace(accepted("A"), seconds=seconds, staleness=number)
+            of_b = UpdateRow(worker="B", outcome="late", reason="no answer", bytes_out=60)
+            record.commit_round(
+                run_id, round_row(number, sha(number)), weights=model(1), updates=[of_a, of_b]
+            )
+        record.add_update(run_id, 3, UpdateRow(worker="A", outcome="duplicate", bytes_in=1000))
+        record.add_update(run_id, 3, UpdateRow(worker="Z", outcome="stranger", bytes_in=5))
+
+    rows = rows_by(path, "worker")
+
+    heads = "worker  took part  left out  seconds  slowest  staleness  from it  to it"
+    assert heads.split() in rows
+    assert ["A", "3", "of", "3", "1", "duplicate", "0.50", "3.00", "2.0", "1.2", "kB", "180", "B"] in rows
+    assert ["B", "0", "of", "3", "3", "late", "-", "-", "-", "0", "B", "180", "B"] in rows
+    assert ["Z", "0", "of", "0", "1", "stranger", "-", "-", "-", "5", "B", "0", "B"] in rows
+
+
+def test_the_age_of_models_is_shown_where_there_is_any(path: Path) -> None:
     keep_a_run(path)
-    told = summary_as_json(load_run(path))
-    assert (told["run"], told["rounds"], told["accuracy"]) == ("first", 3, 0.75)
+    assert "staleness" not in shown(as_table_by(load_run(path), "worker"))
+
+
+def keep_region_scores(path: Path) -> None:
+    keep_a_run(path)
+    with RoundPersistence(path) as record:
+        record.save_region_scores(
+            1,
+            [
+                RegionScoreRow(
+                    round=number,
+                    worker=worker,
+                    samples=1000,
+                    loss=0.5,
+                    accuracy=accuracy,
+                    per_class={"Forest": 0.5, "Lake": accuracy / 2, "River": None},
+                )
+                for worker, accuracies in (("A", (0.25, 0.75, 0.5)), ("C", (0.125, 0.25)))
+                for number, accuracy in enumerate(accuracies, start=1)
+            ],
+        )
+
+
+def test_the_table_by_region_has_the_judge_first(path: Path) -> None:
+    keep_region_scores(path)
+
+    rows = rows_by(path, "region")
+
+    regions = [row for row in rows if row and row[0] in ("A", "B", "C", "D")]
+    assert regions == [
+        ["D", "40", "0.250", "0.750", "0.750", "0.667", "Forest", "0.50"],
+        ["A", "1,000", "0.250", "0.750", "0.500", "0.500", "Lake", "0.25"],
+        ["C", "1,000", "0.125", "0.250", "0.250", "0.500", "Lake", "0.12"],
+    ]
+    assert "global model on" in shown(as_table(load_run(path)))  # part of the whole picture, too
+
+
+def test_the_table_by_class_says_what_each_is_taken_for(path: Path) -> None:
+    keep_a_run(path)
+    with RoundPersistence(path) as record:
+        per_class = {"Forest": 0.75, "River": 0.0, "Lake": None}
+        confusion = ((6, 2, 0), (1, 0, 3), (0, 0, 0))
+        (kept,) = (one for one in record.evaluations(1) if one.round == 3)
+        record.save_evaluation(1, replace(kept, per_class=per_class, confusion=confusion))
+
+    rows = rows_by(path, "class")
+
+    assert ["class", "on", "D", "samples", "first", "best", "latest", "most", "often", "taken", "for"] in rows
+    assert ["Forest", "8", "0.500", "0.750", "0.750", "River", "(2)"] in rows
+    assert ["River", "4", "0.000", "0.000", "0.000", "Lake", "(3)"] in rows
+    assert ["Lake", "0", "-", "-", "-", "-"] in rows
+
+
+@pytest.mark.parametrize("by", ["region", "class"])
+def test_without_a_score_there_is_no_table_of_scores(path: Path, by: str) -> None:
+    with RoundPersistence(path) as record:
+        run_id = record.create_run(new_run()).id
+        record.commit_round(run_id, round_row(1, sha(1)), weights=model(1), updates=[accepted("A")])
+    assert "no round has been scored yet" in shown(as_table_by(load_run(path), by))
+
+
+@pytest.mark.parametrize("by", ["round", "worker", "region", "class"])
+def test_every_table_fits_80_columns(path: Path, by: str) -> None:
+    keep_a_run(path, workers=[f"a-hospital-in-the-north-{n:02}" for n in range(14)], rounds=12)
+    text = shown(as_table_by(load_run(path), by))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
