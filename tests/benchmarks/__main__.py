@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.learning import one_blas_thread
+from tests.benchmarks import remote, runtime
 from tests.benchmarks import round as coordinated_round
-from tests.benchmarks import runtime
 from tests.benchmarks.measure import Row, as_json, machine
 
 
@@ -43,6 +43,15 @@ def runtime_command(quick: bool, json_file: Path | None, actors: int) -> None:
     said = ", ".join(f"{name} {value:,.1f}{'' if 'MiB' in name else ' s'}" for name, value in figures.items())
     click.echo(f"{actors // 10 if quick else actors:,} actors at once: {said}")
     _write(json_file, rows, {"crowd": figures})
+
+
+@main.command("remote")
+@_quick
+def remote_command(quick: bool, json_file: Path | None) -> None:
+    """Tell, ask and arrays between two processes, over TCP and over TLS."""
+    rows = _measured(lambda progress: remote.rows(quick=quick, progress=progress))
+    _show("trioactor between two processes on one machine", rows)
+    _write(json_file, rows, {})
 
 
 @main.command("round")
