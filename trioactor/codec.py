@@ -321,7 +321,7 @@ class Codec:
             frame, token = self._loads(b"".join((_PAIR, payload, self._token_item)))
         except CBORDecodeError as error:
             raise WireError(f"a frame is not the CBOR that is allowed here: {error}") from None
-        if token != self._token:
+        if type(token) is not bytes or token != self._token:  # an array cannot be compared
             raise WireError("a frame has bytes behind its item, or ends too early")
         if type(frame) is not list or len(frame) < 2:
             raise WireError("a frame is an array of two items or more")

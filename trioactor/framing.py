@@ -260,7 +260,7 @@ class FrameDecoder:
             if look > len(data):
                 self._wait_for(look - self._position)
                 return None
-            if data[start : start + len(_PIECE_START)] == _PIECE_START:
+            if data.startswith(_PIECE_START, start, end):
                 return self._open_piece(start, end)
         if end > len(data):
             self._wait_for(end - self._position)

@@ -444,7 +444,10 @@ def fields_of(item: Any, wire_name: str) -> Sequence[Any] | None:
     """Return the fields of a decoded message of that name, None when it is something else."""
     if not isinstance(item, CBORTag) or item.tag != MESSAGE_TAG or not isinstance(item.value, list | tuple):
         return None
-    if len(item.value) != 2 or item.value[0] != wire_name or not isinstance(item.value[1], list | tuple):
+    if len(item.value) != 2 or not isinstance(item.value[1], list | tuple):
         return None
-    fields: Sequence[Any] = item.value[1]
-    return fields
+    name, fields = item.value
+    if type(name) is not str or name != wire_name:  # not all that a stranger puts there can be compared
+        return None
+    found: Sequence[Any] = fields
+    return found

@@ -230,7 +230,8 @@ class AnyShape:
 
     def _shape_named(self, item: CBORTag) -> Shape:
         name = item.value[0] if isinstance(item.value, list | tuple) and item.value else None
-        shape = self._vocabulary.ref_shape if name == REF_NAME else self._vocabulary.named(name)
+        named_ref = type(name) is str and name == REF_NAME
+        shape = self._vocabulary.ref_shape if named_ref else self._vocabulary.named(name)
         if shape is None:
             raise Mismatch(unknown_text(name))
         return shape

@@ -392,6 +392,31 @@ def test_an_array_that_is_not_sound_is_refused(array: CBORTag, complaint: str) -
         arriving(named("words.arrays", array))
 
 
+ARRAY = typed(86, bytes(16))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        CBORTag(27, [ARRAY, [1]]),
+        named("words.tree", [CBORTag(27, [ARRAY, [1]])]),
+        named("words.letter", CBORTag(27, [ARRAY, [1, "worker", None, None]])),
+        named("words.choices", None, "", 3, 1.0, "", CBORTag(27, [ARRAY, []])),
+        named("words.choices", None, "", ARRAY, 1.0, "", None),
+    ],
+)
+def test_an_array_in_the_place_of_a_name_is_refused(item: Any) -> None:
+    """Arrays are not like other values: comparing one with a text raises ValueError."""
+    with pytest.raises(MessageRefused):
+        arriving(item)
+
+
+def test_an_array_in_the_place_of_the_end_of_a_frame_is_no_end() -> None:
+    """It stands where what we put behind each frame is looked for."""
+    with pytest.raises(WireError, match="bytes behind its item, or ends too early"):
+        CODEC.decode(dumps(["actor", 1]) + dumps(ARRAY))
+
+
 def test_a_bare_typed_array_has_one_dimension() -> None:
     """As other languages write their own typed arrays."""
     arrived = arriving(named("words.arrays", typed(85, np.ones(3, "<f4").tobytes()))).any

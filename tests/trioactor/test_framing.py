@@ -223,6 +223,17 @@ def test_no_bytes_raise_anything_but_a_wire_error(chunks: list[bytes]) -> None:
         return
 
 
+def test_a_frame_without_a_payload_is_not_taken_for_the_piece_behind_it() -> None:
+    """However the bytes are cut: an empty frame, and behind it bytes that look like a piece."""
+    stream = begin(3, 3) + encode_frame(b"") + b"\x82\x08Axxxx"
+
+    for cut_at in range(len(begin(3, 3)), len(stream)):
+        receiver = Receiver()
+        with pytest.raises(FrameTooLarge, match=r"frame of 2,181,579,128 bytes"):
+            receiver.feed_in_chunks(stream, [cut_at])
+        assert receiver.heads == [b""]
+
+
 def test_what_is_unfinished_has_a_number_and_a_size() -> None:
     """A connection tells a slow frame from many quick ones by it."""
     receiver = Receiver()

@@ -1,0 +1,43 @@
+"""Inputs by chance alone, as many as one likes: the same ones for the same seed. A process of its own.
+
+python -m tests.fuzz.drill TARGET FRAMES SEED FINDINGS [FOLDER ...]
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.fuzz.corpus import inputs_in
+from tests.fuzz.mutate import mutated
+from tests.fuzz.targets import TARGETS
+from tests.fuzz.watch import Finding, Trial
+
+
+def drill(trial: Trial, inputs: Sequence[bytes], seed: int) -> None:
+    """Try the inputs, then mutations of them. Raises Finding."""
+    chance = random.Random(f"{seed}/{trial.target.name}")
+    for data in inputs:
+        trial.attempt(data)
+    while not trial.done:
+        trial.attempt(mutated(chance, inputs, trial.target.longest))
+    trial.finish()
+
+
+def main() -> None:
+    """See above."""
+    name, frames, seed, findings, *folders = sys.argv[1:]
+    try:
+        drill(
+            Trial(TARGETS[name], int(frames), Path(findings)),
+            list(inputs_in(map(Path, folders)).values()),
+            int(seed),
+        )
+    except Finding as finding:
+        print(finding, flush=True)
+
+
+if __name__ == "__main__":
+    main()
