@@ -43,7 +43,7 @@ ORDER: dict[str, str] = {
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": """
         errors columns arrays rows database schema rounds
-        history selection wording sides report export comparison plot
+        history selection wording sides report export comparison canvas plot
         gossip_rows gossip_schema gossip
     """,
     "federation.learning": """

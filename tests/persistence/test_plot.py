@@ -17,8 +17,9 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from persistence import RoundPersistence, UpdateRow
+from persistence.canvas import caption_of
 from persistence.history import RunHistory, load_run
-from persistence.plot import _spread, caption, draw, draw_accuracy, draw_loss, plot
+from persistence.plot import _spread, draw, draw_accuracy, draw_loss, plot
 from tests.persistence.samples import accepted, keep_a_run, model, new_run, round_row, sha
 
 
@@ -81,7 +82,7 @@ def test_the_picture_says_what_it_shows(path: Path) -> None:
     assert "3 workers, 3 rounds, synthetic data, accuracy on D 0.750" in said
     assert [text for text in said if " alone 0" in text] == ["A alone 0.05", "B alone 0.10", "C alone 0.15"]
     (caption,) = [text for text in said if "seed 7" in text]
-    assert caption == f"synthetic data, seed 7, rounds 3, mu 0.0\nmodel {sha(3)}"
+    assert caption == f"synthetic data, fedavg, seed 7, rounds 3, mu 0.0\nmodel {sha(3)}"
 
 
 def test_the_caption_leaves_out_settings_that_say_nothing(path: Path) -> None:
@@ -96,8 +97,8 @@ def test_the_caption_leaves_out_settings_that_say_nothing(path: Path) -> None:
     }
     with RoundPersistence(path) as record:
         record.create_run(replace(new_run(), settings=told))
-    said = caption(load_run(path)).replace("\N{NO-BREAK SPACE}", " ")
-    assert said == "synthetic data, seed 7, epochs 5, alone yes, tls no"
+    said = caption_of(load_run(path)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "synthetic data, fedavg, seed 7, epochs 5, alone yes, tls no"
 
 
 def test_the_lines_are_the_numbers_of_the_record(path: Path) -> None:
@@ -284,7 +285,7 @@ def test_drawing_leaves_nothing_in_the_home_folder_and_no_warning(path: Path, tm
 def test_pyplot_is_never_imported(path: Path, tmp_path: Path) -> None:
     keep_a_run(path)
     program = (
-        "import sys; from persistence.history import load_run; from persistence.report import as_json; "
+        "import sys; from persistence.history import load_run; from persistence.export import as_json; "
         "history = load_run(sys.argv[1]); as_json(history); assert 'matplotlib' not in sys.modules; "
         "from persistence.plot import plot; plot(history, sys.argv[2]); "
         "assert 'matplotlib.pyplot' not in sys.modules; import os; assert 'MPLCONFIGDIR' not in os.environ"
