@@ -97,12 +97,13 @@ class Membership:
         timing = timing or Timing()
         self._timing = timing
         self._rng = rng
-        self._seeds = [seed for seed in seeds if seed != (host, port)]
+        self._seeds: list[Address] = []
         self._own_name = OwnName(identity, notary, timing)
         self.roster = Roster(self._own_name.first_info(host, port), notary)
         self._news = News(self.roster)
         self._prober = Prober(self.roster, self._news, timing, rng, now)
         self._suspicions = Suspicions(timing)
+        self.set_seeds(seeds)
         self._join_at = now
         self._join_pause = timing.join_first_seconds
         self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
@@ -132,6 +133,10 @@ class Membership:
         changes = list(self._changes)
         self._changes.clear()
         return changes
+
+    def set_seeds(self, seeds: Sequence[Address]) -> None:
+        """Look for a first peer there from now on: seeds may become known after us, or move."""
+        self._seeds = [seed for seed in seeds if seed != self.me.address]
 
     def leave(self) -> list[Outgoing]:
         """Say goodbye to some peers, who tell the others. Nothing is said or rebutted after it."""

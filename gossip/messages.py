@@ -12,6 +12,7 @@
 | `GossipAnnounce` | who has a new model | a few others | `GossipWant`, where it is new |
 | `GossipWant` | who lacks a model | who has it | `GossipPiece`, some |
 | `GossipState` | every peer, now and then | the reporter | |
+| `GossipStateRequest` | a peer that waits for all to agree | others, some | `GossipState` |
 
 `sender` is who a message says that it comes from. With TLS the connection says who it comes from, and a
 message that says something else is refused. A message checks what can be known without its receiver; what
@@ -567,6 +568,11 @@ class GossipState:
             raise ValueError(f"average has {len(self.average)} characters; a SHA-256 has 64")
 
 
+@message("gossip.state_request")
+class GossipStateRequest(Request[GossipState]):
+    """How are you doing?"""
+
+
 MESSAGES: tuple[type[Any], ...] = (
     PeerInfo,
     ModelInfo,
@@ -587,4 +593,5 @@ MESSAGES: tuple[type[Any], ...] = (
     GossipWant,
     GossipPiece,
     GossipState,
+    GossipStateRequest,
 )

@@ -215,8 +215,8 @@ class GossipPersistence:
                     (run_id, state.peer, key),
                 )
             for entry in changed:
-                value = None if entry.value is None else json.dumps(dict(entry.value), allow_nan=False)
-                columns = {"run": run_id, "peer": state.peer, **columns_of(entry), "value": value}
+                columns = {"run": run_id, "peer": state.peer, **columns_of(entry)}
+                columns |= {"value": json.dumps(dict(entry.value)), "deleted": int(entry.deleted)}
                 insert(connection, "crdt_snapshots", columns, replace=True)
             for content, data in (contents or {}).items():
                 columns = {"run": run_id, "peer": state.peer, "content": content, "data": data}
@@ -363,8 +363,7 @@ def _run(row: sqlite3.Row) -> RunRow:
 
 def _entry(row: sqlite3.Row) -> EntryRow:
     columns = without(row, "run", "peer")
-    value = None if columns["value"] is None else json.loads(columns["value"])
-    return EntryRow(**{**columns, "value": value})
+    return EntryRow(**{**columns, "value": json.loads(columns["value"]), "deleted": bool(columns["deleted"])})
 
 
 def _state(row: sqlite3.Row) -> PeerStateRow:

@@ -46,7 +46,8 @@ class EntryRow:
         writer: Who wrote it.
         life: In which of its lives.
         salt: See `IdentityRow`.
-        value: Anything that JSON can hold; None when the key was deleted.
+        value: What is said under that key: anything that JSON can hold.
+        deleted: Whether the key was deleted.
         content: SHA-256 of bytes that belong to it and are kept beside it; None without any.
     """
 
@@ -55,13 +56,14 @@ class EntryRow:
     writer: str
     life: int
     salt: int
-    value: Mapping[str, Any] | None
+    value: Mapping[str, Any]
+    deleted: bool = False
     content: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.content is not None and len(self.content) != CONTENT_BYTES:
             raise ValueError(f"content has {len(self.content)} bytes; a SHA-256 has {CONTENT_BYTES}")
-        json.dumps(self.value, allow_nan=False)  # says itself what it cannot hold
+        json.dumps(dict(self.value), allow_nan=False)  # says itself what it cannot hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,8 @@ GOSSIP_MIGRATIONS = (  # append only: PRAGMA user_version counts how many a file
             writer   TEXT    NOT NULL,                  -- with time: the timestamp of the entry
             life     INTEGER NOT NULL CHECK (life >= 0),
             salt     INTEGER NOT NULL CHECK (salt >= 0),
-            value    TEXT,                              -- JSON object; NULL when the key was deleted
+            deleted  INTEGER NOT NULL CHECK (deleted IN (0, 1)),
+            value    TEXT    NOT NULL,                  -- JSON object
             content  BLOB,                              -- SHA-256 of the bytes beside it, in crdt_contents
             PRIMARY KEY (run, peer, key)
         ) STRICT, WITHOUT ROWID""",

@@ -100,11 +100,11 @@ def test_bytes_that_two_entries_share_stay_until_both_are_gone(store: GossipPers
     store.save_snapshot(run_id, state(), removed=["model/A"])
     assert dict(store.load_snapshot(run_id, "A").contents) == shared
 
-    store.save_snapshot(run_id, state(), changed=[replace(two, time=2, value=None, content=None)])
+    store.save_snapshot(run_id, state(), changed=[replace(two, time=2, deleted=True, content=None)])
 
     found = store.load_snapshot(run_id, "A")
     assert dict(found.contents) == {}
-    assert [entry.value for entry in found.entries] == [None]
+    assert [entry.deleted for entry in found.entries] == [True]
 
 
 def test_only_what_has_changed_is_written(store: GossipPersistence, run_id: int) -> None:

@@ -1,0 +1,91 @@
+"""Before a life begins: asking others, over the network, what they know of us. `survey.py` has the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import trio
+
+from gossip.identity import Sighting
+from gossip.messages import GossipSighting, GossipSurvey, ModelInfo, PeerInfo
+from gossip.outgoing import Address
+from gossip.survey import Survey
+from gossip.timing import Timing
+from trioactor.errors import DeliveryError
+
+# A peer that remembers its last life cannot be wrong by much. One that does not asks for longer: what it
+# does not hear now, others will have to outbid later.
+REMEMBERED_ROUNDS = 2.0
+FORGOTTEN_ROUNDS = 5.0
+
+Ask = Callable[[Address, GossipSurvey], Awaitable[GossipSighting]]
+
+
+async def ask_around(
+    peer: str, address: Address, seeds: Sequence[Address], ask: Ask, *, remembered: bool, timing: Timing
+) -> list[Sighting]:
+    """Ask others what they know of us, for a while; return what they said.
+
+    Args:
+        peer: Our name.
+        address: Where we shall listen.
+        seeds: Whom to ask to begin with; those they name are asked as well.
+        ask: Asks one of them. Raises `DeliveryError` when it does not answer.
+        remembered: Whether our disk knows of an earlier life.
+        timing: Our pace.
+
+    Raises:
+        DuplicateIdentity: Another process answered under our name.
+    """
+    survey = Survey(peer, address, seeds)
+    rounds = REMEMBERED_ROUNDS if remembered else FORGOTTEN_ROUNDS
+    with trio.move_on_after(rounds * timing.round_seconds):
+        while not survey.enough:
+            answers = await _answers(survey.to_ask(), GossipSurvey(peer), ask, timing.ack_seconds)
+            for one, answer in answers.items():
+                if answer is None:
+                    survey.on_failure(one)
+                else:
+                    survey.on_answer(one, answer)
+    return survey.sightings
+
+
+async def _answers(
+    addresses: Sequence[Address], question: GossipSurvey, ask: Ask, seconds: float
+) -> dict[Address, GossipSighting | None]:
+    """Ask all at once, and return what each answers in that time. It is over when all have answered."""
+    answers: dict[Address, GossipSighting | None] = dict.fromkeys(addresses)
+
+    async def ask_one(one: Address) -> None:
+        try:
+            answers[one] = await ask(one, question)
+        except DeliveryError:
+            await trio.sleep_forever()  # some fail at once; they are not asked again before the others
+
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            for one in addresses:
+                nursery.start_soon(ask_one, one)
+    return answers
+
+
+def sighting_before_life(
+    me: str, survey: GossipSurvey, peers: Iterable[PeerInfo], models: Iterable[ModelInfo], time: int
+) -> GossipSighting:
+    """Answer, as one that has not begun its life itself, what its disk knows of another.
+
+    Peers that start together ask each other; if each waited for the others, none would ever begin.
+
+    Args:
+        me: Our name.
+        survey: The question.
+        peers: What our disk knows of peers.
+        models: What it knows of models.
+        time: Logical times below may be in use, says our disk.
+    """
+    known = {info.peer: info for info in peers}
+    info = known.get(survey.peer)
+    lives = [model.incarnation for model in models if model.owner == survey.peer]
+    lives += [info.incarnation] if info is not None else []
+    last_address = None if info is None or info.gone else info.address
+    return GossipSighting(me, max(lives, default=0), time, last_address, ())
