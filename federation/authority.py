@@ -51,6 +51,12 @@ def roles_in(identity: Iterable[str]) -> frozenset[str]:
     )
 
 
+def may_act_as(identity: Iterable[str], role: str) -> bool:
+    """Return whether the holder of a certificate with these names may be a role, like "worker-A"."""
+    roles = roles_in(identity)
+    return not roles or role.lower() in roles or (role.lower().startswith(WORKER) and ANY_WORKER in roles)
+
+
 def why_not(message: Any, identity: Iterable[str]) -> str:
     """Return why the holder of a certificate may not say this, in words; empty when it may.
 
@@ -88,7 +94,7 @@ def _that_service(message: Join, roles: frozenset[str]) -> str:
 
 def _that_worker(message: Any, roles: frozenset[str]) -> str:
     needed = f"{WORKER}{message.worker_id}"
-    return "" if roles & {ANY_WORKER, needed.lower()} else f"{needed} or {ANY_WORKER}"
+    return "" if may_act_as(roles, needed) else f"{needed} or {ANY_WORKER}"
 
 
 _PROVIDER = _only("provider")

@@ -254,7 +254,7 @@ class Secured(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joining(InWorkspace, Listening):
+class Joining(InWorkspace, Listening, Secured):
     """Whoever goes to the Provider."""
 
     provider: str | None = setting(
@@ -305,7 +305,7 @@ class Learning(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProviderConfig(Learning, InWorkspace, Listening):
+class ProviderConfig(Learning, InWorkspace, Listening, Secured):
     """The Provider: runs the rounds."""
 
     run: str = setting("", "Name of the run; one that is in the record goes on [default: from the time].")
@@ -377,12 +377,17 @@ class StartConfig(Learning, InWorkspace, Listening):
     resume: str = setting("", "Go on with a run that was stopped: its name, or 'last'.", metavar="RUN")
     alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
     picture: bool = setting(True, "Draw the run into its folder when it has finished.")
+    tls: bool = setting(False, "Have the roles speak mutual TLS, with certificates made for this run.")
     in_process: bool = setting(False, "Run all roles in this process, for breakpoints and tests.")
     plain: bool = setting(False, "Print lines instead of a live table.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_run_name(self.name, "--name")
+        if self.tls and self.in_process:
+            raise SettingsError(
+                "--tls and --in-process: in one process nothing crosses a network; leave one of them out"
+            )
 
     @property
     def dataset(self) -> Path:

@@ -20,6 +20,8 @@ from federation.errors import SettingsError
 from trioactor.errors import CannotUseCertificate
 from trioactor.tls import Certificates, in_plain_words
 
+TLS_FLAGS = "--tls-cert, --tls-key and --tls-ca"
+
 # Early enough to make a new one before a run of some days fails over it.
 SOON_SECONDS = 14 * 86_400.0
 
@@ -28,6 +30,15 @@ SOON_SECONDS = 14 * 86_400.0
 _NO_CHECK_TIME = 0x200000
 
 _FLIGHTS = 6  # of messages in a handshake with TLS 1.3 or 1.2: at most so many times does a side wait
+
+# What `trioactor.tls` says to whoever calls it, and the same for whoever calls us. The longer ones first.
+_ADVICE = {
+    "call enable_ssl on both sides or on neither": f"give both sides {TLS_FLAGS}, or neither",
+    "call enable_ssl on both sides": f"give both sides {TLS_FLAGS}",
+    "call enable_ssl with a certfile here": f"give this side {TLS_FLAGS}",
+    "give both the same ca_cert": "give both sides the same --tls-ca",
+    "TLS without ca_cert": "TLS without --tls-ca",
+}
 
 _MADE_BY = "bin/generate-certs makes one"
 
@@ -60,16 +71,11 @@ def read_credentials(files: TlsFiles, now_unix: float) -> Credentials:
     _check_pem("--tls-cert", files.cert, b"BEGIN CERTIFICATE-")
     _check_pem("--tls-key", files.key, b"PRIVATE KEY-")
     _check_pem("--tls-ca", files.ca, b"BEGIN CERTIFICATE-")
-    context = _context(files, server=False)
-    authorities = context.get_ca_certs(binary_form=True)
-    if not authorities:
-        raise SettingsError(
-            f"--tls-ca {files.ca}: it holds a certificate, but no authority's; give the ca.crt that "
-            "bin/generate-certs made"
-        )
+    _context(files, server=True)  # whether the three can be used at all
+    fingerprints = ca_fingerprints(files.ca)
     certificate = _shake_hands(files, _NO_CHECK_TIME)
     _check_dates(f"--tls-cert {files.cert}", certificate, now_unix)
-    for authority in context.get_ca_certs():
+    for authority in _authorities(files.ca).get_ca_certs():
         _check_dates(f"--tls-ca {files.ca}", authority, now_unix)
     _shake_hands(files)  # with the dates of those between the two
     ends_unix = _seconds(certificate["notAfter"])
@@ -77,14 +83,45 @@ def read_credentials(files: TlsFiles, now_unix: float) -> Credentials:
         files,
         tuple(name for _, name in certificate.get("subjectAltName", ())),
         ends_unix,
-        tuple(sorted(hashlib.sha256(one).hexdigest() for one in authorities)),
+        fingerprints,
         tuple(_warnings(files, ends_unix, now_unix)),
     )
+
+
+def ca_fingerprints(path: Path) -> tuple[str, ...]:
+    """Return the fingerprints of the authorities in a file: SHA-256, in hexadecimal digits, in order.
+
+    Raises:
+        SettingsError: It holds none, or cannot be read.
+    """
+    found = _authorities(path).get_ca_certs(binary_form=True)
+    if not found:
+        raise SettingsError(
+            f"--tls-ca {path}: it holds a certificate, but no authority's; give the ca.crt that "
+            "bin/generate-certs made"
+        )
+    return tuple(sorted(hashlib.sha256(one).hexdigest() for one in found))
+
+
+def in_flags(text: str) -> str:
+    """Return what the runtime says, with its advice to programs made into advice to people."""
+    for to_programs, to_people in _ADVICE.items():
+        text = text.replace(to_programs, to_people)
+    return text
 
 
 def date_of(unix: float) -> str:
     """Return a point in time for people, in UTC."""
     return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _authorities(path: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise SettingsError(f"--tls-ca {path}: it cannot be used: {in_plain_words(error)}") from error
+    return context
 
 
 def _check_pem(flag: str, path: Path, mark: bytes) -> None:

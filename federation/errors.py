@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | `SettingsError` | a flag or the data is wrong; nothing was started | mend it; the text names the fix | 2 |
 | `Unreachable` | another role did not answer as long as was allowed | start it, or correct its address | 1 |
+| `Refused` | another role was reached, and the two cannot speak | mend the certificates or flags | 2 |
 | `RunFailed` | the run cannot go on: no update was accepted, a role broke | see the text and the logs | 1 |
 | `QuorumLost` | the workers are gone; what is committed is kept | bring workers back, then resume | 3 |
 """
@@ -53,6 +54,12 @@ class SettingsError(FederationError, ValueError):
 
 class Unreachable(FederationError):
     """A role that this one needs could not be reached, or is there no longer."""
+
+
+class Refused(Unreachable):
+    """A role was reached, and cannot be spoken with: another authority, TLS on one side, another release."""
+
+    exit_status = ExitStatus.USAGE
 
 
 class RunFailed(FederationError):

@@ -16,7 +16,14 @@ from functools import partial
 import trio
 
 from federation.aggregator import Aggregator
-from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, ProviderConfig, StartConfig
+from federation.authority import WORKER
+from federation.config import (
+    DEFAULT_REGIONS,
+    EVALUATION_REGION,
+    Address,
+    ProviderConfig,
+    StartConfig,
+)
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import STATUS_OF_RUN, ExitStatus
 from federation.evaluator import Evaluator
@@ -26,7 +33,7 @@ from federation.messages import StopRun
 from federation.observer import Observer
 from federation.processes import python_command
 from federation.provider import Provider
-from federation.roles import VOCABULARY, now_unix, open_record, wait_until_ended
+from federation.roles import now_unix, open_record, role_system, wait_until_ended
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.view import ProcessChanged, RunView, reduce
@@ -153,7 +160,8 @@ async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Scree
     """Run the coordinated mode with a process for each role, until it is over and all have ended."""
     watch = RunWatch(screen)
     with screen:
-        async with ActorSystem("launcher", vocabulary=VOCABULARY) as system, trio.open_nursery() as nursery:
+        files = folder.tls_files("launcher") if config.tls else None
+        async with role_system("launcher", files) as system, trio.open_nursery() as nursery:
             roles = roles_of(config, folder)
             attendance = Attendance(watch, config, nursery, [role.name for role in roles])
             for role in roles:
@@ -192,7 +200,8 @@ def _provider_command(config: StartConfig, folder: RunFolder) -> list[str]:
     settings = provider_config(config, folder)
     before = read_address(folder.address)
     if before is not None:
-        settings = replace(settings, listen=f"{before.host}:{before.port}")
+        again = Address(config.listen_address.host, before.address.port)
+        settings = replace(settings, listen=str(again))
     return python_command("federation", "provider", *settings.as_flags())
 
 
@@ -208,11 +217,20 @@ def _member_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[s
     }
     for name in DEFAULT_REGIONS:
         commands[name] = python_command("federation", "workers", *join, "--region", regions[name])
+    if config.tls:
+        for name, command in commands.items():
+            command += folder.tls_files(certificate_of(name)).as_flags()
     return commands
+
+
+def certificate_of(role: str) -> str:
+    """Return the role that a process of ours needs a certificate of: of a worker's, worker-A for A."""
+    return role if role in SERVICES else f"{WORKER}{role}"
 
 
 def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
     """Return the Provider's part of the settings."""
+    cert, key, ca = folder.tls_files("provider") if config.tls else (None, None, None)
     return ProviderConfig(
         rounds=config.rounds,
         epochs=config.epochs,
@@ -227,6 +245,9 @@ def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
         register_seconds=config.register_seconds,
         alone=config.alone,
         provider_file=folder.address,
+        tls_cert=cert,
+        tls_key=key,
+        tls_ca=ca,
     )
 
 
@@ -304,8 +325,8 @@ async def _conclude_soon(watch: RunWatch) -> None:
 
 
 async def _observe(system: ActorSystem, folder: RunFolder, watch: RunWatch, config: StartConfig) -> None:
-    address = await wait_for_address(folder.address, config.register_seconds)
-    provider = system.ref(*address, "provider")
+    where = await wait_for_address(folder.address, config.register_seconds)
+    provider = system.ref(*where.address, "provider")
     await system.actor_of(partial(Observer, provider, watch.see), "observer")
     await watch.over.wait()
     if watch.failure is not None:

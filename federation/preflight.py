@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,25 +11,31 @@ from pathlib import Path
 
 import trio
 
+from federation.authority import SERVICES, WORKER
 from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.processes import python_command
 from federation.roles import open_record, read_region
+from federation.workspace import RunFolder, reachable_host
 from trioactor import ActorSystem
 
 REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)
 
+# Certificates that are made for one run need not outlive it by much.
+TLS_DAYS = 30
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
 
 class PreparationFailed(FederationError):
-    """The data could not be made. Why, it has said itself.
+    """Data or certificates could not be made. Why, the preparation has said itself.
 
     Attributes:
-        status: What the preparation told the shell.
+        status: What it told the shell.
     """
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the data could not be prepared (status {status})")
+    def __init__(self, status: int, what: str = "data") -> None:
+        super().__init__(f"the {what} could not be prepared (status {status})")
         self.status = status
 
 
@@ -53,6 +61,36 @@ def check_address(config: StartConfig) -> None:
 
     if config.listen_address.port:
         trio.run(listen)
+
+
+def check_tls(config: StartConfig) -> None:
+    """See that certificates can be made, when they are needed.
+
+    Raises:
+        SettingsError: They cannot be.
+    """
+    if config.tls and importlib.util.find_spec("cryptography") is None:
+        raise SettingsError(
+            "--tls: certificates are made with the package cryptography, which is not installed here; get it "
+            "with pip install 'trioactor[tls]', or give --tls to bin/start-provider-mode, which installs it"
+        )
+
+
+def make_certificates(config: StartConfig, folder: RunFolder) -> None:
+    """Make certificates for one start of a run, and forget the key that signed them.
+
+    Raises:
+        PreparationFailed: They could not be made.
+    """
+    shutil.rmtree(folder.certificates, ignore_errors=True)  # those of an earlier start: no process has them
+    roles = (*SERVICES, *(f"{WORKER}{name}" for name in DEFAULT_REGIONS))
+    hosts = dict.fromkeys((*LOCAL_HOSTS, reachable_host(config.listen_address.host)))
+    command = python_command("prep", "certificates", "--out", str(folder.certificates))
+    command += ["--roles", ",".join(roles), "--hosts", ",".join(hosts), "--days", str(TLS_DAYS)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise PreparationFailed(done.returncode, "certificates")
+    (folder.certificates / "ca.key").unlink()
 
 
 def ready_regions(config: StartConfig) -> dict[str, Region]:

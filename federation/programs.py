@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from federation.config import Joining, ProviderConfig
+from federation.credentials import in_flags
 from federation.errors import STATUS_OF_RUN, ExitStatus, FederationError
 from federation.events import Event
 from federation.learning import LearningError, one_blas_thread
@@ -23,6 +24,7 @@ from federation.view import RunView, reduce
 from federation.workspace import make_writable, registered
 from persistence import DatabaseError
 from trioactor import CannotListen
+from trioactor.errors import CannotUseCertificate
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -108,7 +110,7 @@ def _status_of(error: BaseException) -> ExitStatus | None:
     match error:
         case FederationError():
             return error.exit_status
-        case CannotListen():
+        case CannotListen() | CannotUseCertificate():
             return ExitStatus.USAGE
         case DatabaseError() | LearningError():
             return ExitStatus.FAILED
@@ -117,7 +119,17 @@ def _status_of(error: BaseException) -> ExitStatus | None:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Have the roles' log written to stderr, a line each."""
-    logging.basicConfig(stream=sys.stderr, level=level, format=LOG_FORMAT)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ForPeople(LOG_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class ForPeople(logging.Formatter):
+    """Gives the runtime's advice in our flags."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return in_flags(super().format(record))
 
 
 # --- one role -------------------------------------------------------------------------------

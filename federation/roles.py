@@ -16,17 +16,19 @@ from pathlib import Path
 import trio
 
 from federation.aggregator import Aggregator
+from federation.authority import WORKER, authorize, check_names, may_act_as, roles_in
 from federation.config import (
     Address,
     AggregatorConfig,
     EvaluatorConfig,
     Joining,
-    Listening,
     ProviderConfig,
+    TlsFiles,
     WorkersConfig,
     worker_name,
 )
-from federation.errors import SettingsError
+from federation.credentials import TLS_FLAGS, ca_fingerprints, read_credentials
+from federation.errors import Refused, SettingsError
 from federation.evaluator import Evaluator
 from federation.events import EVENTS, Event, RunEnded
 from federation.learning import LearningError, Region, load_region
@@ -35,7 +37,13 @@ from federation.observer import Observer
 from federation.provider import Provider
 from federation.stopping import Stop
 from federation.worker import Worker
-from federation.workspace import address_file, make_writable, wait_for_address
+from federation.workspace import (
+    Whereabouts,
+    address_file,
+    make_writable,
+    reachable_host,
+    wait_for_address,
+)
 from persistence import DatabaseError, RoundPersistence
 from trioactor import ActorRef, ActorSystem, PeerDown
 
@@ -55,14 +63,55 @@ def default_run_name() -> str:
 
 
 @asynccontextmanager
-async def listening_system(name: str, config: Listening) -> AsyncIterator[tuple[ActorSystem, Address]]:
+async def role_system(name: str, files: TlsFiles | None) -> AsyncIterator[ActorSystem]:
+    """Open a system that speaks with the other roles: over mutual TLS when it is given certificates.
+
+    Raises:
+        SettingsError: They cannot be used; the text says why.
+    """
+    if files is None:
+        async with ActorSystem(name, vocabulary=VOCABULARY) as system:
+            yield system
+        return
+    for warning in read_credentials(files, now_unix()).warnings:
+        logger.warning("%s", warning)
+    async with ActorSystem(name, vocabulary=VOCABULARY, receive=[check_names], authorize=authorize) as system:
+        system.enable_ssl(str(files.cert), str(files.key), str(files.ca))
+        yield system
+
+
+@asynccontextmanager
+async def listening_system(
+    name: str, config: ProviderConfig | Joining
+) -> AsyncIterator[tuple[ActorSystem, Address]]:
     """Open a system that can be reached, and say where.
 
     Raises:
         CannotListen: The address is taken; the text says by whom.
+        SettingsError: The certificate cannot be used, or is of another role.
     """
-    async with ActorSystem(name, vocabulary=VOCABULARY) as system:
+    check_roles(name, config)
+    async with role_system(name, config.tls_files) as system:
         yield system, Address(*await system.listen(*config.listen_address))
+
+
+def check_roles(name: str, config: ProviderConfig | Joining) -> None:
+    """See that a certificate is of the role that it is given to.
+
+    Raises:
+        SettingsError: It is of another, or cannot be used.
+    """
+    if config.tls_files is None:
+        return
+    names = read_credentials(config.tls_files, now_unix()).names
+    workers = config.region if isinstance(config, WorkersConfig) else ()
+    for role in [f"{WORKER}{worker_name(region)}" for region in workers] or [name]:
+        if not may_act_as(names, role):
+            raise SettingsError(
+                f"--tls-cert {config.tls_cert}: it is of {' and '.join(sorted(roles_in(names)))}; the others "
+                f"would refuse it as {role}. Give the certificate of {role}, or make one with "
+                f"bin/generate-certs --roles {role}"
+            )
 
 
 async def find_provider(system: ActorSystem, config: Joining) -> ActorRef:
@@ -74,8 +123,37 @@ async def find_provider(system: ActorSystem, config: Joining) -> ActorRef:
     if config.provider is not None:
         address = Address.parse(config.provider, "--provider")
     else:
-        address = await wait_for_address(config.address_file, config.connect_seconds)
+        where = await wait_for_address(config.address_file, config.connect_seconds)
+        check_same_authority(config, where)
+        address = where.address
     return system.ref(*address, "provider")
+
+
+def check_same_authority(config: Joining, where: Whereabouts) -> None:
+    """See that this role and the Provider will know each other's certificates.
+
+    Raises:
+        Refused: They will not; the text says what each side has.
+    """
+    file = config.address_file
+    if config.tls_ca is None:
+        if where.ca_sha256:
+            raise Refused(
+                f"the Provider of {file} takes TLS only, and this role speaks plaintext; give it "
+                f"{TLS_FLAGS}, of the authority with the SHA-256 {where.ca_sha256[0]}"
+            )
+        return
+    ours = ca_fingerprints(config.tls_ca)
+    if not where.ca_sha256:
+        raise Refused(
+            f"the Provider of {file} speaks plaintext, and this role takes TLS only; give both sides "
+            f"{TLS_FLAGS}, or neither"
+        )
+    if not set(ours) & set(where.ca_sha256):
+        raise Refused(
+            f"--tls-ca {config.tls_ca}: the Provider of {file} trusts another authority, with the SHA-256 "
+            f"{where.ca_sha256[0]}; this one has {ours[0]}. Give both sides certificates of one authority"
+        )
 
 
 def open_record(path: Path) -> RoundPersistence:
@@ -125,7 +203,9 @@ async def run_provider(
     async with listening_system("provider", config) as (system, address):
         provider = await system.actor_of(partial(Provider, config, run), "provider")
         await system.actor_of(partial(Observer, provider, see), "observer")
-        with address_file(config.address_file, address, run):
+        reached = Address(reachable_host(address.host), address.port)
+        where = Whereabouts(reached, ca_fingerprints(config.tls_ca) if config.tls_ca else ())
+        with address_file(config.address_file, where, run):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pass_on, stop, provider)
                 how = await end.receive()

@@ -13,7 +13,15 @@ from federation.config import StartConfig, flag_of
 from federation.errors import ExitStatus, SettingsError
 from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
 from federation.learning import Region, one_blas_thread
-from federation.preflight import PreparationFailed, check_address, check_record, ready_regions, say
+from federation.preflight import (
+    PreparationFailed,
+    check_address,
+    check_record,
+    check_tls,
+    make_certificates,
+    ready_regions,
+    say,
+)
 from federation.programs import LOG_FORMAT, explain, run_program, say_error
 from federation.results import read_settings, write_results, write_settings
 from federation.roles import now_unix
@@ -25,7 +33,7 @@ from persistence import DatabaseError, RoundPersistence
 
 # What may be given anew to a run that goes on. Anything else would make it another run.
 FREE_WHEN_RESUMED = frozenset(
-    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture"}
+    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture", "tls"}
 )
 
 LAUNCHER = "bin/start-provider-mode"
@@ -42,10 +50,13 @@ def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
         check_record(config)
         config, folder = _resumed(config, chosen) if config.resume else (config, None)
         check_address(config)
+        check_tls(config)
         regions = ready_regions(config)
         if folder is None:
             folder = new_run_folder(config.workspace, config.run_label, datetime.now())
             write_settings(folder, config.as_table())
+        if config.tls:
+            make_certificates(config, folder)
     except KeyboardInterrupt:
         say("Stopped; nothing was started.")
         return ExitStatus.INTERRUPTED

@@ -5,26 +5,29 @@ workspace/
   dataset/               region files
   address.json           where the Provider is, while one runs
   processes/PID.json     the processes of ours that run, so that they can be found and ended
-  runs/TIME-NAME/        one folder a run: settings.toml, model.npz, metrics.csv, plot.png, logs/
+  runs/TIME-NAME/        one folder a run: settings.toml, model.npz, metrics.csv, plot.png, logs/, tls/
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
-from federation.config import Address
+from federation.config import Address, TlsFiles
 from federation.errors import SettingsError, Unreachable
 from federation.learning import writing_whole
 
 POLL_SECONDS = 0.02
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound
 
 
 def make_writable(folder: Path) -> None:
@@ -48,10 +51,35 @@ def make_writable(folder: Path) -> None:
 # --- the address of the Provider ------------------------------------------------------------
 
 
+def reachable_host(host: str) -> str:
+    """Return how others call a host on which we listen; of all addresses of this machine, its name."""
+    if host not in EVERYWHERE:
+        return host
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "127.0.0.1"  # a machine whose name nobody knows
+    return name
+
+
+class Whereabouts(NamedTuple):
+    """What the Provider says of itself.
+
+    Attributes:
+        address: Where it is.
+        ca_sha256: The fingerprints of the authorities that it trusts; none when it speaks plaintext.
+    """
+
+    address: Address
+    ca_sha256: tuple[str, ...] = ()
+
+
 @contextmanager
-def address_file(path: Path, address: Address, run: str) -> Iterator[None]:
+def address_file(path: Path, where: Whereabouts, run: str) -> Iterator[None]:
     """Keep a file that says where the Provider is, there whole or not at all, for the length of a block."""
-    text = json.dumps({"host": address.host, "port": address.port, "run": run, "pid": os.getpid()})
+    found = {"host": where.address.host, "port": where.address.port, "ca_sha256": where.ca_sha256}
+    text = json.dumps({**found, "run": run, "pid": os.getpid()})
     with writing_whole(path) as file:
         file.write(text.encode() + b"\n")
     try:
@@ -61,8 +89,8 @@ def address_file(path: Path, address: Address, run: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def read_address(path: Path) -> Address | None:
-    """Return the address in a file, or None when there is no such file yet.
+def read_address(path: Path) -> Whereabouts | None:
+    """Return what the Provider says in a file, or None when there is no such file yet.
 
     Raises:
         SettingsError: The file is something else.
@@ -72,15 +100,16 @@ def read_address(path: Path) -> Address | None:
         return None
     try:
         found = json.loads(text)
-        return Address(str(found["host"]), int(found["port"]))
+        address = Address(str(found["host"]), int(found["port"]))
+        return Whereabouts(address, tuple(str(one) for one in found.get("ca_sha256", ())))
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path}: this is no address of a Provider; remove it, or give another --provider-file"
         ) from error
 
 
-async def wait_for_address(path: Path, seconds: float) -> Address:
-    """Return the address in a file as soon as it is there.
+async def wait_for_address(path: Path, seconds: float) -> Whereabouts:
+    """Return what the Provider says in a file as soon as it is there.
 
     Raises:
         Unreachable: It is not there in time.
@@ -88,9 +117,9 @@ async def wait_for_address(path: Path, seconds: float) -> Address:
     """
     with trio.move_on_after(seconds):
         while True:
-            address = read_address(path)
-            if address is not None:
-                return address
+            where = read_address(path)
+            if where is not None:
+                return where
             await trio.sleep(POLL_SECONDS)
     raise Unreachable(
         f"no Provider has written its address to {path} within {seconds:g} s; start one with this workspace, "
@@ -148,6 +177,16 @@ class RunFolder:
     def address(self) -> Path:
         """Where this run's Provider is."""
         return self.path / "address.json"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificates that were made for it."""
+        return self.path / "tls"
+
+    def tls_files(self, role: str) -> TlsFiles:
+        """The certificate of a role, like "provider" or "worker-A"."""
+        folder = self.certificates
+        return TlsFiles(folder / f"{role}.crt", folder / f"{role}.key", folder / "ca.crt")
 
     def log(self, role: str) -> Path:
         """What a role wrote."""

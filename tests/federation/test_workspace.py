@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import datetime
@@ -17,10 +18,12 @@ from federation.cleanup import clean_up
 from federation.config import Address
 from federation.errors import SettingsError, Unreachable
 from federation.workspace import (
+    Whereabouts,
     address_file,
     all_registered,
     make_writable,
     new_run_folder,
+    reachable_host,
     read_address,
     registered,
     started_ticks,
@@ -45,18 +48,19 @@ def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
 
 def test_an_address_is_there_for_as_long_as_the_provider(tmp_path: Path) -> None:
     path = tmp_path / "address.json"
-    with address_file(path, Address("127.0.0.1", 7000), "run"):
-        assert read_address(path) == Address("127.0.0.1", 7000)
+    where = Whereabouts(Address("127.0.0.1", 7000), ("12ab", "34cd"))
+    with address_file(path, where, "run"):
+        assert read_address(path) == where
 
     assert read_address(path) is None
 
 
 def test_the_address_of_a_later_provider_stays(tmp_path: Path) -> None:
     path = tmp_path / "address.json"
-    with address_file(path, Address("127.0.0.1", 7000), "run"):
+    with address_file(path, Whereabouts(Address("127.0.0.1", 7000)), "run"):
         path.write_text('{"host": "127.0.0.1", "port": 7001}')
 
-    assert read_address(path) == Address("127.0.0.1", 7001)
+    assert read_address(path) == Whereabouts(Address("127.0.0.1", 7001))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"host": "x"}', '{"host": "x", "port": "y"}'])
@@ -77,13 +81,18 @@ async def test_an_address_is_waited_for(tmp_path: Path, autojump_clock: MockCloc
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write_later)
-        assert await wait_for_address(path, 60) == Address("::1", 7000)
+        assert await wait_for_address(path, 60) == Whereabouts(Address("::1", 7000))
     assert trio.current_time() < 5.1
 
 
 async def test_an_address_is_not_waited_for_for_ever(tmp_path: Path, autojump_clock: MockClock) -> None:
     with pytest.raises(Unreachable, match="within 3 s; start one with this workspace"):
         await wait_for_address(tmp_path / "address.json", 3)
+
+
+def test_who_listens_everywhere_is_called_by_the_name_of_the_machine() -> None:
+    assert reachable_host("192.0.2.7") == "192.0.2.7"
+    assert reachable_host("0.0.0.0") in (socket.gethostname(), "127.0.0.1")
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
