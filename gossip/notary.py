@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from gossip.errors import GossipError
 from gossip.messages import MAX_PROOF_BYTES
+from gossip.ownership import certificate_name
 
 LENGTH_BYTES = 2
 
@@ -27,11 +28,6 @@ _Private: TypeAlias = "ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | 
 
 class CannotSeal(GossipError):
     """A certificate or a key cannot be used to seal. The text names the file and the fix."""
-
-
-def certificate_name(peer: str) -> str:
-    """Return the name that the certificate of a peer has: "peer-A" for A."""
-    return f"peer-{peer}"
 
 
 class CertificateNotary:

@@ -27,6 +27,11 @@ class Notary(Protocol):
         """Whether the proof is the owner's seal over the claim. Raises nothing, whatever the proof."""
 
 
+def certificate_name(peer: str) -> str:
+    """Return the name that the certificate of a peer has: "peer-A" for A."""
+    return f"peer-{peer}"
+
+
 def peer_claim(info: PeerInfo) -> bytes:
     """Return what a peer seals of its own info. Status and rebuttals are for others to say, too."""
     return dumps(["gossip.peer", info.peer, info.host, info.port, info.incarnation])

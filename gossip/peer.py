@@ -31,8 +31,8 @@ from gossip.messages import (
     GossipStateRequest,
     GossipSurvey,
 )
-from gossip.notary import certificate_name
 from gossip.outgoing import Address, Outgoing
+from gossip.ownership import certificate_name
 from gossip.plan import Over, Plan, World
 from gossip.signals import Signal
 from gossip.standing import Standing
@@ -285,7 +285,8 @@ class GossipPeer(Actor):
                 self._act(lambda view, now: view.tick(now))
             if now >= round_at:
                 round_at = now + timing.round_seconds * rng.uniform(0.9, 1.1)
-                view.membership.set_seeds(await self._world.offload(lambda _stop: self._world.find_seeds()))
+                seeds = await self._world.offload(lambda _should_stop: self._world.find_seeds())
+                view.membership.set_seeds(seeds)
                 self._act(lambda view, now: view.start_round(now))
                 await self._keep_events()
 
@@ -335,9 +336,11 @@ class GossipPeer(Actor):
 
     async def _report(self) -> None:
         """Tell the reporters how we are doing, whenever that has changed and now and then."""
+        world = self._world
         while True:
+            addresses = await world.offload(lambda _should_stop: world.find_reporters())
             state = self._state()
-            for reporter in self._world.reporters:
+            for address in addresses:
                 with suppress(MailboxFull):  # it is slow or gone; the next report says more anyway
-                    reporter.tell_nowait(state)
+                    world.reporter_at(address).tell_nowait(state)
             await self._keeper.settled.wait_until(trio.current_time() + self._plan.report_seconds)

@@ -62,10 +62,12 @@ class World:
 
     Attributes:
         ref_to: Returns the ref of the peer that listens at an address.
+        reporter_at: The same of a reporter.
         rng: Where chance comes from. It must not be the same at two starts of one peer.
         open_store: Opens the peer's disk.
         find_seeds: Returns where to find a first peer, as far as that is known by now. Blocking.
-        reporters: Who is told how the peer is doing.
+        find_reporters: Returns who is to be told how the peer is doing, as far as that is known by now.
+            Blocking. They may come and go.
         notary: Seals and checks; None where nothing is sealed.
         offload: Where blocking work goes.
         now_unix: The time in seconds since 1970, for the record.
@@ -74,10 +76,11 @@ class World:
     """
 
     ref_to: Callable[[Address], ActorRef]
+    reporter_at: Callable[[Address], ActorRef]
     rng: Random
     open_store: OpenStore
     find_seeds: Callable[[], Sequence[Address]] = tuple
-    reporters: Sequence[ActorRef] = ()
+    find_reporters: Callable[[], Sequence[Address]] = tuple
     notary: Notary | None = None
     offload: Offload = in_thread
     now_unix: Callable[[], float] = lambda: 0.0

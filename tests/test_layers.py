@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 SHARED: dict[str, set[str]] = {
     "gossip": {
         "federation.config",
+        "federation.credentials",
         "federation.crew",
         "federation.errors",
         "federation.flags",
@@ -39,6 +40,7 @@ SHARED: dict[str, set[str]] = {
         "federation.preflight",
         "federation.processes",
         "federation.programs",
+        "federation.results",
         "federation.stopping",
         "federation.terminal",
         "federation.workspace",
@@ -60,7 +62,7 @@ ORDER: dict[str, str] = {
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": """
         errors columns arrays rows database schema rounds
-        history selection wording sides report export comparison canvas plot
+        history selection wording sides report export comparison canvas plot plot_sides plot_comparison
         gossip_rows gossip_schema gossip
     """,
     "federation.learning": """
@@ -78,7 +80,7 @@ ORDER: dict[str, str] = {
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
         roster news suspicion prober namesake membership survey models view
         weights learner pace store birth agreement standing notary signals plan keeper trainer peer
-        config reporter terminal launch
+        config places traffic network reporter terminal roles programs launch start
     """,
     "prep": """
         errors brushes tiles patches synthetic digits shifts regions prepare terminal
@@ -134,6 +136,7 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
     ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",
+    ("gossip/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
     ("persistence/database.py", "time.monotonic"): "blocking: how long another writer is waited for",
     ("persistence/database.py", "time.sleep"): "blocking: between two tries for the lock",
     ("trioactor/system.py", "random.Random()"): "for a system that was given no generator",

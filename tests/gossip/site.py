@@ -55,7 +55,7 @@ class Site:
         plan: What its peer is to do; the address is filled in.
         peer: The present instance, for a look inside.
         over: Why each life ended that ended by itself.
-        said: What it told its reporter.
+        reporters: Whom it tells how it is doing.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Site:
     samples: int = 24
     peer: GossipPeer | None = None
     over: list[Over] = field(default_factory=list)
-    said: list[GossipState] = field(default_factory=list)
+    reporters: Sequence[Address] = ()
     wrap_store: Callable[[PeerStore], PeerStore] = lambda store: store
 
     @property
@@ -109,10 +109,11 @@ class Site:
         async with ActorSystem(node.name, vocabulary=MESSAGES, rng=node.rng) as system:
             world = World(
                 ref_to=lambda address: system.ref(*address, ACTOR),
+                reporter_at=lambda address: system.ref(*address, "reporter"),
+                find_reporters=lambda: self.reporters,
                 rng=random.Random(node.rng.getrandbits(64)),
                 open_store=lambda: self.wrap_store(GossipStore(self.database, RUN, self.plan.peer)),
                 find_seeds=lambda: self.seeds,
-                reporters=(),
                 offload=inline,
                 on_over=on_over,
             )

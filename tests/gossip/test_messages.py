@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 import trio
 
-from gossip import MESSAGES, GossipPeerJoin, GossipSighting, GossipState, GossipSurvey, ModelInfo, PeerInfo
+from gossip import (
+    MESSAGES,
+    GossipPeerJoin,
+    GossipSighting,
+    GossipState,
+    GossipStateRequest,
+    GossipSurvey,
+    ModelInfo,
+    PeerInfo,
+)
 from gossip.messages import (
     CONTENT_BYTES,
     MAX_MODEL_BYTES,
@@ -47,6 +56,7 @@ EXAMPLES: tuple[Any, ...] = (
     GossipSighting("b", 5, 9, ("10.0.0.1", 7000), (("10.0.0.2", 7000),)),
     GossipSighting("b", 0, 0, None, ()),
     GossipSurvey("a"),
+    GossipStateRequest(),
     GossipPeerJoin(A),
     GossipWelcome("b", (A,)),
     GossipPing(1, A, "b", (A,)),

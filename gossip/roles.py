@@ -1,0 +1,286 @@
+"""Each role as a program: a peer, or a reporter, in a system of its own that listens, until it is over.
+
+These are what `python -m gossip ROLE` runs, and what a program that embeds one role calls.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import trio
+
+from federation.config import Address, Listening, Secured, TlsFiles
+from federation.credentials import read_credentials
+from federation.errors import SettingsError
+from federation.learning import LearningError, Region, load_region
+from federation.stopping import Stop
+from federation.workspace import make_writable
+from gossip.config import InNetwork, PeerConfig, ReporterConfig
+from gossip.learner import Learner, gossip_strategy
+from gossip.messages import MESSAGES, GossipState
+from gossip.network import NetworkView
+from gossip.ownership import Notary, certificate_name
+from gossip.peer import GossipPeer, Leave
+from gossip.places import PEER, REPORTER, placed, places
+from gossip.plan import Over, Plan, World
+from gossip.reporter import GossipReporter
+from gossip.store import GossipStore
+from gossip.terminal import table_lines
+from gossip.traffic import traffic_of
+from persistence import NewRun
+from trioactor import ActorRef, ActorSystem, ChildSpec, Health, Peer, Supervisor
+from trioactor.messages import wire_name_of
+
+logger = logging.getLogger(__name__)
+
+PEER_ACTOR = "gossip/peer"
+REPORTER_ACTOR = "reporter"
+OURS = frozenset(name for one in MESSAGES if (name := wire_name_of(one)))
+PEERS_ONLY = certificate_name("")
+
+
+def now_unix() -> float:
+    """Return the time in seconds since 1970: for the record, which people read. Nothing waits by it."""
+    return time.time()
+
+
+def may_gossip(peer: Peer, _actor_id: str, wire_name: str) -> bool:
+    """Whether a message is taken: only what peers say, and with TLS only from those who have a peer's name.
+
+    So nobody stops or watches an actor of ours from outside.
+    """
+    names = peer.identity
+    return wire_name in OURS and (not names or any(name.startswith(PEERS_ONLY) for name in names))
+
+
+@asynccontextmanager
+async def listening(
+    name: str, config: Listening, files: TlsFiles | None
+) -> AsyncIterator[tuple[ActorSystem, Address]]:
+    """Open a system that can be reached, and say where.
+
+    Raises:
+        CannotListen: The address is taken; the text says by whom.
+    """
+    async with ActorSystem(name, vocabulary=MESSAGES, authorize=may_gossip) as system:
+        if files is not None:
+            system.enable_ssl(str(files.cert), str(files.key), str(files.ca))
+        yield system, Address(*await system.listen(*config.listen_address))
+
+
+# --- a peer ---------------------------------------------------------------------------------
+
+
+def read_region(path: Path) -> Region:
+    """Read a region file. Raises SettingsError: the text names the file and the fix."""
+    try:
+        return load_region(path)
+    except LearningError as error:
+        raise SettingsError(str(error)) from error
+
+
+def make_learner(config: PeerConfig) -> Learner:
+    """Return what a peer learns with.
+
+    Raises:
+        SettingsError: A region cannot be read, or the two do not fit together.
+    """
+    region = read_region(config.region_file(config.region))
+    evaluation = None
+    if config.evaluate:
+        path = config.region_file(config.evaluate)
+        evaluation = read_region(path)
+        if (evaluation.feature_count, evaluation.class_count) != (region.feature_count, region.class_count):
+            raise SettingsError(
+                f"--evaluate {path}: {evaluation.feature_count} features and {evaluation.class_count} "
+                f"classes, while --region has {region.feature_count} and {region.class_count}; prepare them "
+                "together with bin/prepare"
+            )
+    return Learner(
+        config.peer_name,
+        region,
+        config.budget,
+        evaluation=evaluation,
+        strategy=gossip_strategy(config.strategy),
+    )
+
+
+def make_notary(peer: str, config: Secured) -> Notary | None:
+    """Return who seals what a peer says; None where plaintext is spoken.
+
+    Raises:
+        SettingsError: Its certificate cannot be used, or is another's.
+    """
+    files = config.tls_files
+    if files is None:
+        return None
+    for warning in read_credentials(files, now_unix()).warnings:
+        logger.warning("%s", warning)
+    try:
+        from gossip.notary import CannotSeal, CertificateNotary
+    except ImportError as error:
+        raise SettingsError(
+            "--tls-cert: peers seal what they say with the package cryptography, which is not installed here; "
+            "get it with pip install 'trioactor[tls]'"
+        ) from error
+    try:
+        return CertificateNotary(peer, *files)
+    except CannotSeal as error:
+        raise SettingsError(f"--tls-cert: {error}") from error
+
+
+def plan_of(config: PeerConfig, address: Address) -> Plan:
+    """Return what a peer with these settings is to do."""
+    return Plan(
+        peer=config.peer_name,
+        address=(config.advertise or address.host, address.port),
+        rounds=config.rounds,
+        min_peers=config.min_peers,
+        join_seconds=config.join_seconds,
+        patience_seconds=config.patience_seconds,
+        until_converged=config.until_converged,
+    )
+
+
+def run_row(config: PeerConfig, region: Region) -> NewRun:
+    """Return how the run of a peer is entered into its record, should it not be there."""
+    return NewRun(
+        name=config.run,
+        created_unix=now_unix(),
+        settings=config.for_record(),
+        seed=config.seed,
+        source=region.meta.source,
+        synthetic=region.meta.synthetic,
+    )
+
+
+async def run_peer(config: PeerConfig, stop: Stop) -> Over:
+    """Run a peer until it is over, and return why. It leaves when it is asked to stop."""
+    learner = make_learner(config)
+    notary = make_notary(config.peer_name, config)
+    make_writable(config.gossip_database.parent)
+    ended, end = trio.open_memory_channel[Over](1)
+    name = config.peer_name
+    async with listening(f"peer {name}", config, config.tls_files) as (system, address):
+        plan = plan_of(config, address)
+        world = World(
+            ref_to=partial(_ref, system, PEER_ACTOR),
+            reporter_at=partial(_ref, system, REPORTER_ACTOR),
+            rng=random.Random(system.rng.getrandbits(64)),  # noqa: S311  # no secret depends on it
+            open_store=lambda: _open_store(config, learner),
+            find_seeds=lambda: [*config.join_addresses, *places(config.places_folder, PEER)],
+            find_reporters=lambda: [*config.reporter_addresses, *places(config.places_folder, REPORTER)],
+            notary=notary,
+            now_unix=now_unix,
+            traffic=partial(traffic_of, system),
+            on_over=ended.send_nowait,
+        )
+        child = ChildSpec(partial(GossipPeer, plan, learner, world), "peer", restart="transient")
+        await system.actor_of(partial(Supervisor, [child], health=Health()), "gossip")
+        with placed(config.places_folder, PEER, name, plan.address):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_leave_on_request, system, stop)
+                over = await end.receive()
+                nursery.cancel_scope.cancel()
+    return over
+
+
+def _ref(system: ActorSystem, actor_id: str, address: tuple[str, int]) -> ActorRef:
+    return system.ref(*address, actor_id)
+
+
+def _open_store(config: PeerConfig, learner: Learner) -> GossipStore:
+    store = GossipStore(config.gossip_database, run_row(config, learner.region), config.peer_name)
+    if store.aside is not None:
+        path, why = store.aside
+        logger.warning("%s. It is kept as %s; what it held comes back from the other peers", why, path)
+    return store
+
+
+async def _leave_on_request(system: ActorSystem, stop: Stop) -> None:
+    await stop.wanted.wait()
+    peer = system.find(PEER_ACTOR)
+    if peer is not None:
+        await peer.tell(Leave(stop.reason))
+
+
+# --- a reporter -----------------------------------------------------------------------------
+
+
+async def run_reporter(
+    config: ReporterConfig,
+    stop: Stop,
+    *,
+    show: Callable[[NetworkView], None],
+    tick: Callable[[float], None],
+    out: TextIO | None,
+) -> None:
+    """Run a reporter until it is asked to stop.
+
+    Args:
+        config: Its settings.
+        stop: Ends it.
+        show: Shown the network as things happen.
+        tick: Told the time now and again.
+        out: Where a table goes once in a while; None to print none.
+    """
+    view = NetworkView(began_seconds=trio.current_time())
+
+    def hear(state: GossipState) -> None:
+        nonlocal view
+        view = view.hear(state, trio.current_time())
+        show(view)
+
+    async with listening("reporter", config, config.tls_files) as (system, address):
+        await system.actor_of(partial(GossipReporter, hear), REPORTER_ACTOR)
+        with placed(config.places_folder, REPORTER, config.name, address):
+            while not stop.wanted.is_set():
+                with trio.move_on_after(config.every_seconds):
+                    await stop.wanted.wait()
+                tick(trio.current_time())
+                if out is not None and view.peers:
+                    print(*table_lines(view, trio.current_time()), "", sep="\n", file=out, flush=True)
+                if config.output is not None:
+                    _append(config.output, view)
+
+
+def _append(path: Path, view: NetworkView) -> None:
+    """Write how the network is as one line of JSON."""
+    with path.open("a") as file:
+        file.write(json.dumps({"at_unix": now_unix(), "peers": report_of(view)}, allow_nan=False) + "\n")
+
+
+def report_of(view: NetworkView) -> dict[str, Any]:
+    """Return how each peer is doing, for programs."""
+    return {
+        state.peer: {
+            "round": state.round,
+            "finished": state.finished,
+            "accuracy": state.accuracy,
+            "delta": state.delta,
+            "models": state.models,
+            "known_peers": state.known_peers,
+            "live_peers": state.live_peers,
+            "bytes_in": state.bytes_in,
+            "bytes_out": state.bytes_out,
+            "average_sha256": state.average or None,
+        }
+        for state in view.states
+    }
+
+
+def check_network(config: InNetwork) -> None:
+    """See that a role can say where it is.
+
+    Raises:
+        SettingsError: It cannot write into that folder.
+    """
+    make_writable(config.places_folder)
