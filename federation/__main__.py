@@ -5,9 +5,10 @@ Nothing slow is imported before it is known what to do, so that a wrong flag is 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -16,19 +17,18 @@ from federation.config import (
     AggregatorConfig,
     EvaluatorConfig,
     ProviderConfig,
-    Settings,
     StartConfig,
     WorkersConfig,
 )
-from federation.errors import ExitStatus, SettingsError
-from federation.flags import flags_for, variable_of
+from federation.errors import ExitStatus
+from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables, variable_of
 from federation.processes import check_starter
-
-S = TypeVar("S", bound=Settings)
 
 # Where a value comes from that the user has chosen for this call.
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
+
+ROLES = (StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, WorkersConfig)
 
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
@@ -46,10 +46,18 @@ class ByLauncher(click.Context):
         return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
 
 
-@click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+class Roles(click.Group):
+    """The commands, one a role."""
+
+    command_class = SettingsCommand
+
+
+@click.group(cls=Roles, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Learn together in rounds: all roles on this machine, or one of them."""
     check_starter()
+    for line in unknown_variables(os.environ, ROLES):
+        click.echo(f"warning: {line}", err=True)
 
 
 @main.command(epilog=EPILOG)
@@ -142,14 +150,6 @@ def cleanup(workspace: Path) -> None:
 
     for line in trio.run(clean_up, workspace) or [f"nothing of ours runs for {workspace}"]:
         click.echo(line)
-
-
-def settings_of(kind: type[S], flags: dict[str, Any]) -> S:
-    """Return the settings that flags make. What is wrong with them is said as click says it."""
-    try:
-        return kind(**flags)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
 
 
 for _command in main.commands.values():

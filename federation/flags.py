@@ -1,18 +1,25 @@
-"""A command line made of settings: each field of a settings class is a flag and an environment variable."""
+"""A command line made of settings: each field of a settings class is a flag and an environment variable.
+
+A value comes from the flag, else from the environment, else from the file of `--config`, else from the
+default; `--show-config` says which.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from federation.config import Settings, flag_of
 from federation.errors import SettingsError
@@ -22,6 +29,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ENVIRONMENT_PREFIX = "FEDERATION_"
 
+# How alike two names are of which one is taken for the other mistyped, 0 to 1 (`difflib`).
+MISTYPED = 0.8
+
+# Where a command keeps what its file says: the path, and the line of each setting.
+_FILE = "federation.flags.file"
+
 
 def variable_of(name: str) -> str:
     """Return the environment variable of a field: `batch_size` is `FEDERATION_BATCH_SIZE`."""
@@ -29,26 +42,122 @@ def variable_of(name: str) -> str:
 
 
 def flags_for(settings: type[Settings]) -> Callable[[F], F]:
-    """Give a click command the flags of a settings class, and `--config` for a file of them.
-
-    A value comes from the flag, else from the environment, else from the file, else from the default.
-    """
+    """Give a click command the flags of a settings class, `--config` for a file, and `--show-config`."""
 
     def decorate(command: F) -> F:
         kinds = typing.get_type_hints(settings)
+        shown = typing.cast(F, _shows_config(settings, command))
         for one in reversed(_in_reading_order(settings)):
-            command = click.option(*_names(one, kinds[one.name]), **_how(one, kinds[one.name]))(command)
+            shown = click.option(*_names(one, kinds[one.name]), **_how(one, kinds[one.name]))(shown)
+        shown = click.option(
+            "--show-config",
+            is_flag=True,
+            help="Print every setting, its value and where it comes from; start nothing.",
+        )(shown)
         return click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),
             envvar=variable_of("config"),
             is_eager=True,
             expose_value=False,
-            callback=_read_config,
+            callback=functools.partial(_read_config, {one.name: kinds[one.name] for one in fields(settings)}),
             help="TOML file of these settings; flags and the environment come before it.",
-        )(command)
+        )(shown)
 
     return decorate
+
+
+class SettingsCommand(click.Command):
+    """A command with the flags of a settings class. An error says where the value at fault comes from."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command`."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            whence = _whence(ctx, error.param.name) if error.param and error.param.name else ""
+            if not whence:
+                raise
+            text = error.message.rstrip(".") + whence
+            raise click.BadParameter(text, error.ctx, error.param, error.param_hint) from error
+
+
+def settings_of(kind: type[S], flags: Mapping[str, Any]) -> S:
+    """Return the settings that the flags of the present command make.
+
+    Raises:
+        click.UsageError: They are not sound. The text says where the value at fault comes from.
+    """
+    try:
+        return kind(**flags)
+    except SettingsError as error:
+        flag = re.match(r"--([a-z][a-z-]*[a-z])", str(error))
+        whence = _whence(click.get_current_context(), flag[1].replace("-", "_")) if flag else ""
+        raise click.UsageError(f"{error}{whence}") from error
+
+
+# --- where a value comes from ---------------------------------------------------------------
+
+
+def _shows_config(settings: type[Settings], command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def shown(*arguments: Any, show_config: bool, **flags: Any) -> Any:
+        if not show_config:
+            return command(*arguments, **flags)
+        for line in _explained(settings, click.get_current_context(), flags):
+            click.echo(line)
+        settings_of(settings, flags)  # what is wrong with them is said behind them
+        return None
+
+    return shown
+
+
+def _explained(settings: type[Settings], context: click.Context, flags: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line of TOML for each setting, with its origin as the comment: `--config` takes it as it is."""
+    rows = []
+    for one in _in_reading_order(settings):
+        value = flags[one.name]
+        if value is None:
+            rows.append((f"# {one.name} is not set", ""))
+            continue
+        rows.append((f"{one.name} = {_in_toml(value)}", _origin(context, one.name)))
+    width = max(len(text) for text, origin in rows if origin)
+    for text, origin in rows:
+        yield f"{text:<{width}}  # {origin}" if origin else text
+
+
+def _whence(context: click.Context, name: str) -> str:
+    """Return the origin of a value for an error text, where that is not plain to see."""
+    origin = _origin(context, name)
+    return f" (from {origin})" if origin and not origin.startswith(("flag", "default")) else ""
+
+
+def _origin(context: click.Context, name: str) -> str:
+    """Return in words where the value of a setting comes from; empty when it is no setting."""
+    match context.get_parameter_source(name):
+        case ParameterSource.COMMANDLINE:
+            return f"flag {flag_of(name)}"
+        case ParameterSource.ENVIRONMENT:
+            return variable_of(name)
+        case ParameterSource.DEFAULT_MAP:
+            path, lines = context.meta[_FILE]
+            return f"{path}, line {lines[name]}"
+        case ParameterSource.DEFAULT:
+            return "default"
+    return ""
+
+
+def unknown_variables(environment: Iterable[str], known: Iterable[type[Settings]]) -> Iterator[str]:
+    """Yield a line for each variable that is no setting and nearly one, with the one that was meant."""
+    names = {one.name.upper() for kind in known for one in fields(kind)} | {"CONFIG"}
+    for variable in sorted(environment):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        near = difflib.get_close_matches(name, names, 1, MISTYPED)
+        if name != variable and name not in names and near:
+            yield f"{variable} in the environment changes nothing; did you mean {variable_of(near[0])}?"
+
+
+# --- flags from fields ----------------------------------------------------------------------
 
 
 def _in_reading_order(settings: type[Settings]) -> list[Field[Any]]:
@@ -98,24 +207,31 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
-def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+# --- the file -------------------------------------------------------------------------------
+
+
+def _read_config(
+    kinds: Mapping[str, Any], context: click.Context, _parameter: click.Parameter, path: Path | None
+) -> None:
     if path is None:
         return
     try:
-        context.default_map = read_config(path, {name.name or "" for name in context.command.params})
+        context.default_map, lines = read_config(path, kinds)
     except SettingsError as error:
         raise click.UsageError(str(error), context) from error
+    context.meta[_FILE] = path, lines
 
 
-def read_config(path: Path, known: set[str]) -> dict[str, Any]:
-    """Return the settings in a TOML file: one table, whose keys are the fields' names.
+def read_config(path: Path, kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the settings in a TOML file, one table whose keys are the fields' names, and their lines.
 
     Args:
         path: The file. Keys may be written with '-' or '_'.
-        known: The names that are allowed.
+        kinds: The names that are allowed, each with its type.
 
     Raises:
-        SettingsError: It cannot be read, is no TOML, or holds an unknown key; the text names the line.
+        SettingsError: It cannot be read, is no TOML, or holds an unknown key or a value of another type; the
+            text names the line.
     """
     try:
         text = path.read_text()
@@ -124,17 +240,45 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         raise SettingsError(f"--config {path}: it cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"--config {path}: it is not TOML ({error})") from error
-    found = {key.replace("-", "_"): value for key, value in table.items()}
-    for key in table:
-        if key.replace("-", "_") not in known:
-            near = difflib.get_close_matches(key.replace("-", "_"), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            raise SettingsError(f"{path}, line {_line_of(text, key)}: unknown setting {key!r}; {hint}")
-    return found
+    found, lines = {}, {}
+    for key, value in table.items():
+        name, line = key.replace("-", "_"), _line_of(text, key)
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(kinds))}"
+            raise SettingsError(f"{path}, line {line}: unknown setting {key!r}; {hint}")
+        wanted = _wanted(kinds[name], value)
+        if wanted:
+            raise SettingsError(f"{path}, line {line}: {key} is {_in_toml(value)}; give {wanted}")
+        found[name], lines[name] = value, line
+    return found, lines
+
+
+def _wanted(kind: Any, value: Any) -> str:
+    """Return in words what a value should have been; empty when it is that."""
+    plain = _without_none(kind)
+    if typing.get_origin(plain) is tuple:
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return "" if fits else 'a list of texts, like ["A", "B"]'
+    if plain is bool:
+        return "" if isinstance(value, bool) else "true or false"
+    if plain is int:
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if plain is float:
+        return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+    return "" if isinstance(value, str) else "a text in quotes"
+
+
+def _in_toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_in_toml, value))}]"
+    if isinstance(value, Path):
+        value = str(value)
+    import tomli_w  # not needed by a command that runs
+
+    return tomli_w.dumps({"_": value}).removeprefix("_ = ").strip()
 
 
 def _line_of(text: str, key: str) -> int:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip(" [\"'").startswith(key):
-            return number
-    return 1
+    start = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[].=]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if start.match(line)), 1)
