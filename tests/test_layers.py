@@ -63,7 +63,7 @@ ORDER: dict[str, str] = {
     "persistence": """
         errors columns arrays rows database schema rounds
         history selection wording sides report export comparison canvas plot plot_sides plot_comparison
-        gossip_rows gossip_schema gossip
+        gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
     """,
     "federation.learning": """
         errors archive params chance averaging model schedules strategy robust server_steps strategies buffered

@@ -1,0 +1,102 @@
+"""A gossip run as it was: everything that its peers have kept of it, in one frozen object."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from persistence.gossip import GossipPersistence
+from persistence.gossip_rows import GossipEventRow, PeerMetricsRow, PeerStateRow
+from persistence.rounds import UnknownRun
+from persistence.rows import RunRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GossipHistory:
+    """One run.
+
+    Attributes:
+        database: The file that it was read from.
+        run: The run itself.
+        states: How each peer stood when it last saved itself, by name.
+        rounds: The rounds of each peer, by name.
+        events: What happened, in the order in which it was kept.
+    """
+
+    database: Path
+    run: RunRow
+    states: Mapping[str, PeerStateRow]
+    rounds: Mapping[str, tuple[PeerMetricsRow, ...]]
+    events: tuple[GossipEventRow, ...]
+
+    @property
+    def peers(self) -> list[str]:
+        """The names of the peers."""
+        return sorted({*self.states, *self.rounds})
+
+    @property
+    def common_sha256(self) -> str | None:
+        """The average that most peers hold; None before there is one."""
+        held = Counter(one.average_sha256 for one in self.states.values() if one.average_sha256)
+        return min(held, key=lambda sha: (-held[sha], sha), default=None)
+
+    @property
+    def converged(self) -> bool:
+        """Whether all peers have trained all their rounds and hold the same average."""
+        states = self.states.values()
+        return (
+            bool(states)
+            and all(one.finished for one in states)
+            and len({one.average_sha256 for one in states}) == 1
+        )
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the common average; None while nobody scores it."""
+        common = self.common_sha256
+        scores = [one.accuracy for one in self.states.values() if one.average_sha256 == common]
+        return next((score for score in scores if score is not None), None)
+
+
+def load_gossip_run(path: Path, name: str | None = None) -> GossipHistory:
+    """Return a run by its name or number, or the latest one.
+
+    Raises:
+        UnknownRun: There is no such run; the text says which there are.
+        DatabaseError: The file cannot be read.
+    """
+    with GossipPersistence(path, read_only=True) as record:
+        return _load(record, path, _find(record.runs(), path, name))
+
+
+def load_gossip_runs(path: Path) -> tuple[GossipHistory, ...]:
+    """Return all runs of a file, the oldest first. Raises DatabaseError."""
+    with GossipPersistence(path, read_only=True) as record:
+        return tuple(_load(record, path, run) for run in record.runs())
+
+
+def _find(runs: tuple[RunRow, ...], path: Path, name: str | None) -> RunRow:
+    if not runs:
+        raise UnknownRun(f"{path}: there is no run in it yet")
+    if name is None:
+        return runs[-1]
+    found = [run for run in runs if name in (run.name, str(run.id))]
+    if not found:
+        near = difflib.get_close_matches(name, [run.name for run in runs], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the latest is {runs[-1].name!r}"
+        raise UnknownRun(f"{path}: no run {name!r}; {hint}")
+    return found[0]
+
+
+def _load(record: GossipPersistence, path: Path, run: RunRow) -> GossipHistory:
+    with record.database.snapshot():
+        return GossipHistory(
+            database=path,
+            run=run,
+            states=record.states(run.id),
+            rounds=record.metrics(run.id),
+            events=record.events(run.id),
+        )
