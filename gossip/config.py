@@ -77,7 +77,20 @@ class InNetwork(InWorkspace, Listening, Secured):
 class PeerConfig(InNetwork, ReadingRegions, Learning):
     """One peer."""
 
-    LOCAL = Settings.LOCAL | {"advertise", "places", "db", "join", "reporter", "name", "region", "dataset"}
+    LOCAL = Settings.LOCAL | {
+        "advertise",
+        "dataset",
+        "db",
+        "join",
+        "join_seconds",
+        "min_peers",
+        "name",
+        "places",
+        "region",
+        "reporter",
+        "run",
+        "until_converged",
+    }
 
     region: str = setting("A", "Region to train on: a name in the dataset, or a file.")
     name: str = setting("", "Its name in the network, for good [default: that of its region].")

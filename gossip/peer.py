@@ -105,6 +105,10 @@ class GossipPeer(Actor):
         try:
             if self._view is not None and not lost_name:
                 await self._keeper.save()
+                await self._trainer.keep_last()
+                await self._keep_events()
+                if self._over is not None and self._over.kind == "converged":
+                    self._store.finish(self._standing.sha256, self._world.now_unix())
         finally:
             self._store.close()
         if self._over is not None:

@@ -128,7 +128,7 @@ def make_notary(peer: str, config: Secured) -> Notary | None:
         from gossip.notary import CannotSeal, CertificateNotary
     except ImportError as error:
         raise SettingsError(
-            "--tls-cert: peers seal what they say with the package cryptography, which is not installed here; "
+            "--tls-cert: peers seal their words with the package cryptography, which is not installed here; "
             "get it with pip install 'trioactor[tls]'"
         ) from error
     try:

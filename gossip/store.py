@@ -84,6 +84,9 @@ class PeerStore(Protocol):
     def add_events(self, events: Iterable[GossipEventRow]) -> None:
         """Keep what happened."""
 
+    def finish(self, average_sha256: str, now_unix: float) -> None:
+        """Keep that the run has finished, with that average at all peers."""
+
     def close(self) -> None:
         """Let go of the disk."""
 
@@ -141,7 +144,7 @@ class GossipStore:
         models = []
         for entry in found.entries:
             if entry.key.startswith(MODEL) and (entry.content is None or entry.content in found.contents):
-                models.append((_model_of(entry), found.contents.get(entry.content or b"", b"")))
+                models.append((model_of(entry), found.contents.get(entry.content or b"", b"")))
         peers = [_peer_of(entry) for entry in found.entries if entry.key.startswith(PEER)]
         round_number = 0 if found.state is None else found.state.round
         return Remembered(tuple(models), tuple(peers), round_number)
@@ -163,6 +166,12 @@ class GossipStore:
     def add_events(self, events: Iterable[GossipEventRow]) -> None:
         """See `PeerStore`."""
         self._record.add_events(self._run, events)
+
+    def finish(self, average_sha256: str, now_unix: float) -> None:
+        """See `PeerStore`."""
+        self._record.end_run(
+            self._run, status="finished", ended_unix=now_unix, model_sha256=average_sha256 or None
+        )
 
 
 OpenStore = Callable[[], PeerStore]
@@ -192,7 +201,8 @@ def _model_entry(info: ModelInfo) -> EntryRow:
     )
 
 
-def _model_of(entry: EntryRow) -> ModelInfo:
+def model_of(entry: EntryRow) -> ModelInfo:
+    """Return what is said about a model, as it was saved."""
     return ModelInfo(
         owner=entry.writer,
         incarnation=entry.life << SALT_BITS | entry.salt,

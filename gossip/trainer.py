@@ -61,6 +61,7 @@ class Trainer:
         self._pace = Pace(plan.patience_seconds)
         self._moved = Signal()
         self._compared = False
+        self._last: tuple[Trained, float] | None = None  # of this life, with the time it took
 
     # --- what it is told ------------------------------------------------------------------------
 
@@ -97,6 +98,10 @@ class Trainer:
             await self._keeper.until_settled()
         for number in left:
             await self._train_round(number)
+            if number < self._plan.rounds:
+                await self._wait_for_others()
+            await self._keeper.until_settled()
+            await self.keep_last()
         self._standing.finished = True
         self._keeper.touch()
 
@@ -127,10 +132,8 @@ class Trainer:
         self._standing.round, self._standing.own = number, trained.params
         self._publish(to_bytes(trained.params))
         self._pace.show(trio.current_time())
+        self._last = trained, seconds
         logger.info("round %d: trained in %.3f s, loss %.4f", number, seconds, trained.loss)
-        await self._wait_for_others()
-        await self._keeper.until_settled()
-        await self._keep(trained, seconds)
 
     async def _wait_for_others(self) -> None:
         live = self._view.membership.live
@@ -138,7 +141,11 @@ class Trainer:
             await self._moved.wait_until(until)
             live = self._view.membership.live
 
-    async def _keep(self, trained: Trained, seconds: float) -> None:
+    async def keep_last(self) -> None:
+        """Keep how the last round went, with the average as it is now."""
+        if self._last is None:
+            return
+        trained, seconds = self._last
         row = self._standing.to_metrics(
             self._view.membership,
             self._world.traffic(),

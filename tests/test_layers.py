@@ -136,6 +136,7 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
     ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",
+    ("gossip/start.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("gossip/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
     ("persistence/database.py", "time.monotonic"): "blocking: how long another writer is waited for",
     ("persistence/database.py", "time.sleep"): "blocking: between two tries for the lock",

@@ -1,0 +1,325 @@
+"""`start`: from one command to a network that has converged, a summary and a folder of results."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+
+from federation.config import EVALUATION_REGION, StartConfig, flag_of
+from federation.errors import ExitStatus, SettingsError
+from federation.learning import (
+    Region,
+    one_blas_thread,
+    save_params,
+    train_alone,
+    writing_whole,
+)
+from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions, say
+from federation.processes import python_command
+from federation.programs import LOG_FORMAT, explain, run_program, say_error
+from federation.results import read_settings, write_settings
+from federation.stopping import Stop
+from federation.workspace import RunFolder, make_writable, new_run_folder
+from gossip.config import StartGossipConfig
+from gossip.launch import REPORTER_NAME, Outcome, run_in_process, run_in_processes
+from gossip.learner import Average, Learner, gossip_strategy
+from gossip.models import Model
+from gossip.ownership import certificate_name
+from gossip.roles import now_unix, read_region
+from gossip.store import MODEL, model_of
+from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork, summary
+from persistence import DatabaseError, GossipPersistence, NewRun
+from persistence.gossip import open_or_set_aside
+from persistence.gossip_history import load_gossip_run
+from persistence.gossip_report import gossip_as_csv
+
+LAUNCHER = "bin/start-gossip-mode"
+
+# What may be given anew to a run that goes on. Anything else would make it another run.
+FREE_WHEN_RESUMED = frozenset(
+    {"rounds", "workspace", "plain", "in_process", "resume", "alone", "picture", "tls", "join_seconds"}
+)
+
+
+def start_network(config: StartGossipConfig, chosen: frozenset[str]) -> ExitStatus:
+    """Check everything, run, leave the results, and tell how it went.
+
+    Args:
+        config: The settings.
+        chosen: Which of them the user has given; the others are defaults.
+    """
+    try:
+        check_record(config)
+        config, folder = _resumed(config, chosen) if config.resume else (config, None)
+        check_tls(config)
+        regions = prepared_regions(config)
+        if folder is None:
+            folder = new_run_folder(config.workspace, config.name or "gossip", datetime.now())
+            write_settings(folder, config.as_table())
+        if config.tls:
+            make_certificates(config, folder)
+        shutil.rmtree(folder.path / "peers", ignore_errors=True)  # where peers were at an earlier start
+        enter_run(config, folder, regions)
+    except KeyboardInterrupt:
+        say("Stopped; nothing was started.")
+        return ExitStatus.INTERRUPTED
+    except PreparationFailed as failure:  # it has said why
+        return ExitStatus(failure.status) if failure.status in set(ExitStatus) else ExitStatus.FAILED
+    except BaseException as error:
+        return explain(error)
+    return _run(config, folder, regions)
+
+
+def _run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region]) -> ExitStatus:
+    screen = screen_for(config)
+    outcome: Outcome | None = None
+
+    async def work(stop: Stop) -> ExitStatus:
+        nonlocal outcome
+        if config.in_process:
+            outcome = await run_in_process(config, folder, regions, screen, stop)
+        else:
+            outcome = await run_in_processes(config, folder, regions, screen, stop, environment_of_peers())
+        return outcome.status
+
+    log = folder.log("network" if config.in_process else "launcher")
+    logging.basicConfig(filename=log, format=LOG_FORMAT, level=logging.INFO)
+    with one_blas_thread() if config.in_process else nullcontext():
+        status = run_program("launcher", config.workspace, work, patient=True)
+    try:
+        return _conclude(config, folder, regions, outcome, status)
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    except BaseException as error:
+        return explain(error)
+
+
+def environment_of_peers() -> dict[str, str]:
+    """Return the environment of the peers: ours, without our own settings, and one BLAS thread each."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads}
+
+
+def screen_for(config: StartGossipConfig) -> NetworkScreen:
+    """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
+    if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainNetwork(sys.stderr)
+    from rich.console import Console
+
+    return LiveNetwork(Console(stderr=True))
+
+
+# --- before ---------------------------------------------------------------------------------
+
+
+def check_record(config: StartGossipConfig) -> None:
+    """See that the record can be written; put a damaged one aside, and say so.
+
+    Raises:
+        SettingsError: It cannot be.
+    """
+    make_writable(config.workspace)
+    try:
+        store, aside, why = open_or_set_aside(config.gossip_database)
+    except DatabaseError as error:
+        raise SettingsError(str(error)) from error
+    store.close()
+    if why:
+        say(f"{why}. It is kept as {aside}; a new record is begun")
+
+
+def check_tls(config: StartGossipConfig) -> None:
+    """See that certificates can be made, when they are needed.
+
+    Raises:
+        SettingsError: They cannot be.
+    """
+    if config.tls and importlib.util.find_spec("cryptography") is None:
+        raise SettingsError(
+            "--tls: certificates are made with the package cryptography, which is not installed here; get it "
+            f"with pip install 'trioactor[tls]', or give --tls to {LAUNCHER}, which installs it"
+        )
+
+
+def make_certificates(config: StartGossipConfig, folder: RunFolder) -> None:
+    """Make certificates for one start of a run, and forget the key that signed them.
+
+    Raises:
+        PreparationFailed: They could not be made.
+    """
+    shutil.rmtree(folder.certificates, ignore_errors=True)
+    roles = [*map(certificate_name, config.peer_names), REPORTER_NAME, "launcher"]
+    command = python_command("prep", "certificates", "--out", str(folder.certificates))
+    command += ["--roles", ",".join(roles), "--hosts", ",".join(LOCAL_HOSTS), "--days", str(TLS_DAYS)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise PreparationFailed(done.returncode, "certificates")
+    (folder.certificates / "ca.key").unlink()
+
+
+def prepared_regions(config: StartGossipConfig) -> dict[str, Region]:
+    """Return the regions of the peers, and the one that averages are scored on; prepare them if need be.
+
+    Raises:
+        SettingsError: A region is missing or cannot be learnt from.
+        PreparationFailed: They could not be made.
+    """
+    source = StartConfig(workspace=config.workspace, source=config.source, samples=config.samples)
+    found = ready_regions(source)
+    wanted = (*config.peer_names, EVALUATION_REGION)
+    return {
+        name: found[name] if name in found else read_region(config.dataset / f"region_{name}.npz")
+        for name in wanted
+    }
+
+
+def enter_run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region]) -> None:
+    """Enter the run into the record, or have one go on."""
+    meta = regions[EVALUATION_REGION].meta
+    settings = {
+        name: value
+        for name, value in config.for_record().items()
+        if name not in ("resume", "picture", "in_process", "name")
+    }
+    new = NewRun(
+        name=folder.run,
+        created_unix=now_unix(),
+        settings=settings,
+        seed=config.seed,
+        source=meta.source,
+        synthetic=meta.synthetic,
+    )
+    with GossipPersistence(config.gossip_database) as record:
+        record.reopen_run(record.enter_run(new).id)
+
+
+def _resumed(config: StartGossipConfig, chosen: frozenset[str]) -> tuple[StartGossipConfig, RunFolder]:
+    """Return the settings and the folder of a run that goes on."""
+    with GossipPersistence(config.gossip_database) as record:
+        names = [run.name for run in record.runs()]
+    name = names[-1] if config.resume == "last" and names else config.resume
+    folder = RunFolder(config.workspace / "runs" / name)
+    if name not in names or not folder.path.is_dir():
+        latest = f"the latest is {names[-1]}" if names else "there is none yet"
+        raise SettingsError(f"--resume {name}: no run of that name in {config.workspace}; {latest}")
+    for given in sorted(chosen - FREE_WHEN_RESUMED):
+        raise SettingsError(
+            f"{flag_of(given)}: a run goes on with the settings it began with; leave it out, or start anew"
+        )
+    before = read_settings(folder)
+    began_with = {**before, **{one: getattr(config, one) for one in FREE_WHEN_RESUMED}}
+    if "rounds" not in chosen:
+        began_with["rounds"] = before["rounds"]
+    return StartGossipConfig(**began_with), folder
+
+
+# --- after ----------------------------------------------------------------------------------
+
+
+def _conclude(
+    config: StartGossipConfig,
+    folder: RunFolder,
+    regions: Mapping[str, Region],
+    outcome: Outcome | None,
+    status: ExitStatus,
+) -> ExitStatus:
+    """Write down how the run ended, leave its results, and tell."""
+    if outcome is None:  # cut short, or a fault of ours that has been told
+        stopped = status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+        end_run(config, folder, "stopped" if stopped else "failed", "", None)
+        return status
+    finished = outcome.status is ExitStatus.FINISHED
+    words = {ExitStatus.FINISHED: "finished", ExitStatus.FAILED: "failed", ExitStatus.USAGE: "failed"}
+    sha = outcome.view.common_average if finished else None
+    end_run(config, folder, words.get(outcome.status, "stopped"), outcome.reason, sha)
+    history = load_gossip_run(config.gossip_database, folder.run)
+    with writing_whole(folder.metrics) as file:
+        file.write(gossip_as_csv([history]).encode())
+    if not finished:
+        _tell_unfinished(config, folder, outcome)
+        return outcome.status
+    average = average_on_disk(config, folder, regions)
+    if average is None or average.sha256 != outcome.view.common_average:
+        found = "none" if average is None else average.sha256
+        say_error(
+            f"the peers hold the average {outcome.view.common_average}, and the models in "
+            f"{config.gossip_database} make {found}; please report it"
+        )
+        return ExitStatus.FAILED
+    save_params(folder.model, average.params)
+    if config.picture:
+        from persistence.canvas import save
+        from persistence.gossip_plot import draw_gossip
+
+        save(draw_gossip(history), folder.plot)
+    alone = alone_accuracies(config, regions) if config.alone else {}
+    sys.stdout.write(_summary(config, folder, outcome, alone) + "\n")
+    return outcome.status
+
+
+def end_run(config: StartGossipConfig, folder: RunFolder, status: str, reason: str, sha: str | None) -> None:
+    """Write into the record how the run ended."""
+    with GossipPersistence(config.gossip_database) as record:
+        run = record.find_run(folder.run)
+        if run is not None:
+            record.end_run(run.id, status=status, reason=reason, ended_unix=now_unix(), model_sha256=sha)
+
+
+def average_on_disk(
+    config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region]
+) -> Average | None:
+    """Return the average of the models that the first peer has on its disk: what all of them must hold."""
+    name = config.peer_names[0]
+    learner = Learner(name, regions[name], config.budget, strategy=gossip_strategy(config.strategy))
+    with GossipPersistence(config.gossip_database, read_only=True) as record:
+        run = record.find_run(folder.run)
+        assert run is not None
+        found = record.load_snapshot(run.id, name)
+    models = [
+        Model(info.owner, info.samples, found.contents[info.content])
+        for info in (model_of(entry) for entry in found.entries if entry.key.startswith(MODEL))
+        if not info.withdrawn
+    ]
+    return learner.average(models)
+
+
+def alone_accuracies(config: StartGossipConfig, regions: Mapping[str, Region]) -> dict[str, float]:
+    """Return how good each peer becomes that never hears of the others, with the same budget."""
+    on = regions[EVALUATION_REGION]
+    scores = {}
+    for name in config.peer_names:
+        model = train_alone(regions[name], name, config.budget)
+        scores[name] = model.evaluate(on.X, on.y).accuracy
+    return scores
+
+
+def _summary(
+    config: StartGossipConfig, folder: RunFolder, outcome: Outcome, alone: Mapping[str, float]
+) -> str:
+    places = {
+        "record": str(config.gossip_database),
+        "run folder": f"{folder.path}/",
+        **({"picture": str(folder.plot)} if config.picture else {}),
+        "look again": f"bin/report --db {config.gossip_database} {folder.run}",
+    }
+    return summary(outcome.view, outcome.seconds, alone, places)
+
+
+def _tell_unfinished(config: StartGossipConfig, folder: RunFolder, outcome: Outcome) -> None:
+    elsewhere = "" if config.workspace == Path("workspace") else f" --workspace {config.workspace}"
+    if outcome.status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+        say(f"Stopped by {outcome.reason}.")
+        say(f"Kept: what each peer knew of run {folder.run}, in {config.gossip_database}.")
+        say(f"Go on with: {LAUNCHER}{elsewhere} --resume {folder.run}")
+    else:
+        say_error(outcome.reason)
+    say(f"Logs of all peers: {folder.path}/logs/")
