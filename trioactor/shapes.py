@@ -11,7 +11,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cbor2 import CBORTag
+from cbor2 import CBORTag, frozendict
 
 from trioactor.framing import Buffer
 
@@ -22,6 +22,10 @@ REF_NAME = "trioactor.ref"
 
 # What CBOR's integers reach without the tag for big numbers.
 LEAST_INT, MOST_INT = -(2**64), 2**64 - 1
+
+
+# What cbor2 makes of a map, outside of tags and within.
+READ_MAPS: tuple[type, ...] = (dict, frozendict)
 
 
 class Mismatch(Exception):
@@ -280,10 +284,11 @@ class ListShape:
             raise wrong(self.name, item)
         if _unchanged(item, self._item):
             return self._kind(item)
+        unpack = self._item.unpack
         values = []
         for position, each in enumerate(item):
             try:
-                values.append(self._item.unpack(each, inward))
+                values.append(unpack(each, inward))
             except Mismatch as mismatch:
                 raise mismatch.within(f"[{position}]") from None
         return self._kind(values)
@@ -348,12 +353,13 @@ class MapShape:
 
     def unpack(self, item: Any, inward: Inward) -> dict[str, Any]:
         """See `Shape`."""
-        if not isinstance(item, Mapping):
+        if type(item) not in READ_MAPS and not isinstance(item, Mapping):  # the second question is slow
             raise wrong(self.name, item)
+        unpack = self._value.unpack
         values = {}
         for key, each in item.items():
             try:
-                values[_text_key(key)] = self._value.unpack(each, inward)
+                values[key if type(key) is str else _text_key(key)] = unpack(each, inward)
             except Mismatch as mismatch:
                 raise mismatch.within(f"[{key!r:.40}]") from None
         return values
@@ -366,12 +372,18 @@ def _text_key(key: Any) -> str:
 
 
 class UnionShape:
-    """One of several shapes; the first that takes the value."""
+    """One of several shapes; the first that takes the value.
+
+    Args:
+        members: The shapes.
+        messages: Those of them that are message classes, by wire name: these are not tried in turn.
+    """
 
     exact: type | None = None
 
-    def __init__(self, members: Sequence[Shape]) -> None:
+    def __init__(self, members: Sequence[Shape], messages: Mapping[str, Shape]) -> None:
         self._members = tuple(members)
+        self._messages = messages
         self._by_type = {member.exact: member for member in members if member.exact is not None}
         self.name = " | ".join(member.name for member in members)
 
@@ -394,6 +406,8 @@ class UnionShape:
         """See `Shape`."""
         if type(item) in self._by_type:
             return item
+        if type(item) is CBORTag and self._messages and (name := name_of(item)) in self._messages:
+            return self._messages[name].unpack(item, inward)
         mismatches = []
         for member in self._members:
             try:
@@ -440,14 +454,19 @@ class RefShape:
         return inward.ref_of(fields)
 
 
+def name_of(item: CBORTag) -> str:
+    """Return the wire name of a decoded message, "" when it has none."""
+    pair = item.value
+    if item.tag != MESSAGE_TAG or not isinstance(pair, list | tuple) or not pair:
+        return ""
+    return pair[0] if type(pair[0]) is str else ""  # not all that a stranger puts there can be compared
+
+
 def fields_of(item: Any, wire_name: str) -> Sequence[Any] | None:
     """Return the fields of a decoded message of that name, None when it is something else."""
-    if not isinstance(item, CBORTag) or item.tag != MESSAGE_TAG or not isinstance(item.value, list | tuple):
+    if not isinstance(item, CBORTag) or name_of(item) != wire_name:
         return None
     if len(item.value) != 2 or not isinstance(item.value[1], list | tuple):
         return None
-    name, fields = item.value
-    if type(name) is not str or name != wire_name:  # not all that a stranger puts there can be compared
-        return None
-    found: Sequence[Any] = fields
-    return found
+    fields: Sequence[Any] = item.value[1]
+    return fields

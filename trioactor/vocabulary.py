@@ -35,6 +35,7 @@ from trioactor.shapes import (
     LEAST_INT,
     MESSAGE_TAG,
     MOST_INT,
+    READ_MAPS,
     REF_NAME,
     BytesShape,
     FloatShape,
@@ -51,6 +52,7 @@ from trioactor.shapes import (
     TupleShape,
     UnionShape,
     fields_of,
+    name_of,
     wrong,
 )
 
@@ -67,6 +69,7 @@ _PLAIN: dict[Any, Shape] = {
     str: TextShape(),
     bytes: BytesShape(),
 }
+_PLAIN_KINDS = frozenset(kind for kind in _PLAIN if kind is not None)
 _SEQUENCES: dict[Any, type[list[Any]] | type[tuple[Any, ...]]] = {
     list: list,
     collections.abc.Sequence: tuple,
@@ -207,8 +210,13 @@ class AnyShape:
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """See `Shape`."""
-        if type(item) in _PLAIN:
+        kind = type(item)
+        if kind in _PLAIN:
             return item
+        if kind is list or kind is tuple:
+            return list(item) if _PLAIN_KINDS.issuperset(map(type, item)) else self._list.unpack(item, inward)
+        if kind in READ_MAPS:
+            return self._map.unpack(item, inward)
         if isinstance(item, CBORTag) and item.tag == MESSAGE_TAG:
             return self._shape_named(item).unpack(item, inward)
         return self._shape_of(item).unpack(item, inward)
@@ -229,11 +237,10 @@ class AnyShape:
         raise wrong("a value that can be sent", value)
 
     def _shape_named(self, item: CBORTag) -> Shape:
-        name = item.value[0] if isinstance(item.value, list | tuple) and item.value else None
-        named_ref = type(name) is str and name == REF_NAME
-        shape = self._vocabulary.ref_shape if named_ref else self._vocabulary.named(name)
+        name = name_of(item)
+        shape = self._vocabulary.ref_shape if name == REF_NAME else self._vocabulary.named(name)
         if shape is None:
-            raise Mismatch(unknown_text(name))
+            raise Mismatch(unknown_text(name or None))
         return shape
 
 
@@ -350,7 +357,9 @@ class Vocabulary:
         if origin is Literal:
             return LiteralShape(args)
         if origin in (Union, types.UnionType):
-            return UnionShape([self.shape(member) for member in args])
+            members = [self.shape(member) for member in args]
+            messages = {member.name: member for member in members if isinstance(member, MessageShape)}
+            return UnionShape(members, messages)
         if origin is tuple and args and args[-1] is not Ellipsis:
             return TupleShape([self.shape(item) for item in args])
         if origin in _SEQUENCES:

@@ -56,8 +56,8 @@ def main(frames: int, seed: int, target: str, findings: Path, replay: Path | Non
     Part of them are found by atheris, which looks for inputs that reach new lines; from these and the corpus
     in tests/fuzz/corpus the others are made by chance. Whatever the bytes are: nothing but the errors that
     are meant for it may come out, honest peers stay served, the memory does not grow by more than 32 MiB,
-    and no frame costs more than 10 ms of CPU a MiB, or 10 ms when it is smaller. The status is 1 when one of
-    these does not hold; the input is kept, and a command is printed that tries it again.
+    and no frame costs more CPU than 10 ms a MiB, or 1.5 microseconds for each of its items. The
+    status is 1 when one of these does not hold; the input is kept, and a command for it is shown.
     """
     targets = list(TARGETS.values()) if target == "all" else [TARGETS[target]]
     if replay is not None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.corpus import inputs_in
+from tests.fuzz.dear import DEAR
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.watch import Finding, Trial
@@ -19,7 +20,7 @@ from tests.fuzz.watch import Finding, Trial
 def drill(trial: Trial, inputs: Sequence[bytes], seed: int) -> None:
     """Try the inputs, then mutations of them. Raises Finding."""
     chance = random.Random(f"{seed}/{trial.target.name}")
-    for data in inputs:
+    for data in (*inputs, *(DEAR.values() if trial.target.name == "codec" else ())):
         trial.attempt(data)
     while not trial.done:
         trial.attempt(mutated(chance, inputs, trial.target.longest))

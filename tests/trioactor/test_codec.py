@@ -411,10 +411,12 @@ def test_an_array_in_the_place_of_a_name_is_refused(item: Any) -> None:
         arriving(item)
 
 
-def test_an_array_in_the_place_of_the_end_of_a_frame_is_no_end() -> None:
-    """It stands where what we put behind each frame is looked for."""
+def test_an_array_in_the_place_of_the_end_or_the_kind_of_a_frame_is_neither() -> None:
+    """What we put behind each frame is looked for in its place; and so is the number of a small frame."""
     with pytest.raises(WireError, match="bytes behind its item, or ends too early"):
         CODEC.decode(dumps(["actor", 1]) + dumps(ARRAY))
+    with pytest.raises(WireError, match="of no kind that this protocol version knows"):
+        CODEC.decode(dumps([ARRAY, 1, 2, 3]))
 
 
 def test_a_bare_typed_array_has_one_dimension() -> None:
