@@ -105,10 +105,11 @@ class Workspace:
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if (entry / "cwd").resolve() == self.folder and b"federation" in (
-                    entry / "cmdline"
-                ).read_bytes():
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if (entry / "cwd").resolve() == self.folder and (
+                    " federation " in line or " gossip " in line
+                ):
+                    found[int(entry.name)] = line
             except OSError:
                 continue
         return found
