@@ -253,6 +253,7 @@ class GossipPeer(Actor):
                 )
             )
         if changes:
+            self._woken.fire()
             self._trainer.see_change()
             self._keeper.touch()
 
@@ -278,7 +279,11 @@ class GossipPeer(Actor):
         view, timing, rng = self._view, self._plan.timing, self._world.rng
         round_at = trio.current_time() + rng.uniform(0, timing.round_seconds)
         tick_at = trio.current_time() + timing.retry_seconds
+        alone = True
         while self._over is None:
+            if alone and view.membership.live:  # there is somebody to compare with: why wait
+                round_at = trio.current_time()
+            alone = not view.membership.live
             self._acts_at = min(round_at, tick_at, view.membership.next_tick_at())
             await self._woken.wait_until(self._acts_at)
             now = trio.current_time()
