@@ -14,13 +14,15 @@ from persistence.comparison import comparison_as_json, comparison_as_table
 from persistence.database import mark_of
 from persistence.errors import DatabaseError, NoDatabase
 from persistence.export import as_csv, as_json, summary_as_json
+from persistence.gossip_schema import GOSSIP_SCHEMA
+from persistence.gossip_show import CannotShow, show_gossip
 from persistence.history import RunHistory, load_runs
 from persistence.report import as_table, as_table_by, runs_as_table
 from persistence.rounds import UnknownRun
 from persistence.schema import TRAINING_SCHEMA
 from persistence.selection import Wish, select_runs
 
-RECORDS = ("training.db",)  # of a workspace; the first that is there is read
+RECORDS = ("training.db", "gossip.db")  # of a workspace; the one that was written last is read
 STDOUT = Path("-")
 SIDES = ("round", "worker", "region", "class")
 
@@ -80,7 +82,8 @@ def main() -> None:
     type=click.Path(path_type=Path),
     metavar="FILE",
     multiple=True,
-    help="Record to read instead of training.db in the workspace; may be given several times.",
+    help="Record to read instead of the workspace's training.db or gossip.db, whichever was written last; "
+    "may be given several times.",
 )
 @click.option("--list", "list_runs", is_flag=True, help="A line for each run in the record.")
 @click.option(
@@ -141,13 +144,20 @@ def report(
         READERS.get(mark_of(wish.databases[0]), show_training)(wish)
     except NoDatabase as error:
         raise Refused(f"{error}. No run yet: bin/start-provider-mode makes one") from error
-    except (UnknownRun, DatabaseError) as error:
+    except (UnknownRun, DatabaseError, CannotShow) as error:
         raise Refused(str(error)) from error
 
 
 def _record_of(workspace: Path) -> Path:
     places = [workspace / name for name in RECORDS]
-    return next((place for place in places if place.exists()), places[0])
+    return max((place for place in places if place.exists()), key=_written_unix, default=places[0])
+
+
+def _written_unix(record: Path) -> float:
+    """Return when a record was written last; while it is open, what is new lies beside it."""
+    wal = record.with_name(record.name + "-wal")
+    has_news = wal.exists() and wal.stat().st_size > 0  # whoever reads makes an empty one
+    return max(part.stat().st_mtime for part in ([record, wal] if has_news else [record]))
 
 
 # --- the record of coordinated runs ---------------------------------------------------------
@@ -179,7 +189,10 @@ def show_training(wish: Wish) -> None:
 
 
 # Who shows a file, by its mark.
-READERS: Mapping[int, Callable[[Wish], None]] = {TRAINING_SCHEMA.application_id: show_training}
+READERS: Mapping[int, Callable[[Wish], None]] = {
+    TRAINING_SCHEMA.application_id: show_training,
+    GOSSIP_SCHEMA.application_id: show_gossip,
+}
 
 
 def _console() -> Console:
