@@ -1,9 +1,14 @@
 """Learning with nobody in charge: peers exchange a CRDT of models, and each computes the same average.
 
-What stands here so far knows no trio and does no I/O. From the ground up: `clock.py` and `identity.py` (time
-and names that are never used twice), `crdt.py` (what converges), `messages.py` (what peers say), `digest.py`
-and `transfer.py` (what two of them lack, and how it gets there), `membership.py` (who is alive), `view.py`
-(all that a peer knows).
+Most of it knows no trio and does no I/O. From the ground up: `clock.py` and `identity.py` (time and names
+that are never used twice), `crdt.py` (what converges), `messages.py` (what peers say), `digest.py` and
+`transfer.py` (what two of them lack, and how it gets there), `membership.py` (who is alive), `view.py` (all
+that a peer knows), `pace.py` (when to train), `learner.py` (training, and the average).
+
+`peer.py` is the actor that moves messages and time for all that, with `store.py` as its disk; `reporter.py`
+is told how peers are doing, and `network.py` what comes of it. `python -m gossip ROLE` runs one of them, or
+a whole network. In a program of your own, a peer needs an actor system that listens, a `Learner` and a
+`Plan`; see `roles.py:run_peer`, which is just that.
 
 Two peers that know the same hold the same values, whatever was lost, doubled or late on the way:
 
@@ -27,6 +32,7 @@ from gossip.errors import (
     WrongIdentity,
 )
 from gossip.identity import Identity, IdentityStore, Sighting, StoredIdentity, life_of
+from gossip.learner import Average, Learner
 from gossip.membership import Change, Membership
 from gossip.messages import (
     MESSAGES,
@@ -42,7 +48,11 @@ from gossip.messages import (
 from gossip.models import Model, Models
 from gossip.outgoing import Address, Outgoing
 from gossip.ownership import Notary
+from gossip.peer import GossipPeer, Leave
+from gossip.plan import Over, Plan, World
 from gossip.replica import Replica
+from gossip.reporter import GossipReporter
+from gossip.store import GossipStore, PeerStore
 from gossip.survey import Survey
 from gossip.timing import Timing
 from gossip.view import View
@@ -50,6 +60,7 @@ from gossip.view import View
 __all__ = [
     "MESSAGES",
     "Address",
+    "Average",
     "BadState",
     "BadTime",
     "Change",
@@ -57,10 +68,13 @@ __all__ = [
     "DuplicateIdentity",
     "Entry",
     "GossipError",
+    "GossipPeer",
     "GossipPeerJoin",
+    "GossipReporter",
     "GossipSighting",
     "GossipState",
     "GossipStateRequest",
+    "GossipStore",
     "GossipSurvey",
     "Identity",
     "IdentityError",
@@ -68,7 +82,9 @@ __all__ = [
     "IdentityStore",
     "LWWMap",
     "LamportClock",
+    "Learner",
     "LeaseStore",
+    "Leave",
     "MapDigest",
     "Membership",
     "Model",
@@ -76,9 +92,12 @@ __all__ = [
     "Models",
     "Notary",
     "Outgoing",
+    "Over",
     "PNCounter",
     "Parked",
     "PeerInfo",
+    "PeerStore",
+    "Plan",
     "Replica",
     "ReplicaId",
     "Sighting",
@@ -88,6 +107,7 @@ __all__ = [
     "Timestamp",
     "Timing",
     "View",
+    "World",
     "WrongIdentity",
     "life_of",
 ]

@@ -154,7 +154,7 @@ class Models:
     def on_its_way(self, row: bytes) -> ModelInfo | None:
         """Return the model that a row tells of, when its bytes are on their way already."""
         hashed, version, incarnation, _ = read_row(row)
-        pending = self._pending.get(hashed)
+        pending = self._pending_of(hashed)
         if pending is None or (pending.info.version, pending.info.incarnation) != (version, incarnation):
             return None
         return pending.info
@@ -238,7 +238,7 @@ class Models:
         if entry is not None and stamp <= entry.stamp:
             self._notice(stamp, entry.stamp)
             return []
-        pending = self._pending.get(key_hash(info.owner))
+        pending = self._pending_of(key_hash(info.owner))
         if pending is not None and stamp < pending.stamp:
             return []
         if pending is None or stamp != pending.stamp:
@@ -260,6 +260,14 @@ class Models:
                     del self._pending[hashed]
                     self._install(pending)
         return out
+
+    def _pending_of(self, hashed: bytes) -> _Pending | None:
+        """What is on its way of an owner's. One that was given up must not keep out the best that is left."""
+        pending = self._pending.get(hashed)
+        if pending is not None and not self._transfers.is_wanted(pending.info.content):
+            del self._pending[hashed]
+            return None
+        return pending
 
     def _may_enter(self, info: ModelInfo, source: str, authenticated: str | None) -> bool:
         if not self._clock.reaches(info.version):

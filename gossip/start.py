@@ -247,7 +247,7 @@ def _conclude(
     if not finished:
         _tell_unfinished(config, folder, outcome)
         return outcome.status
-    average = average_on_disk(config, folder, regions)
+    average = average_on_disk(config, folder, regions, outcome.view.states[0].peer)
     if average is None or average.sha256 != outcome.view.common_average:
         found = "none" if average is None else average.sha256
         say_error(
@@ -275,10 +275,9 @@ def end_run(config: StartGossipConfig, folder: RunFolder, status: str, reason: s
 
 
 def average_on_disk(
-    config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region]
+    config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region], name: str
 ) -> Average | None:
-    """Return the average of the models that the first peer has on its disk: what all of them must hold."""
-    name = config.peer_names[0]
+    """Return the average of the models that a peer has on its disk: what all of them must hold."""
     learner = Learner(name, regions[name], config.budget, strategy=gossip_strategy(config.strategy))
     with GossipPersistence(config.gossip_database, read_only=True) as record:
         run = record.find_run(folder.run)

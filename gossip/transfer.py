@@ -111,6 +111,10 @@ class Transfers:
         """How many models are on their way."""
         return len(self._active) + len(self._waiting)
 
+    def is_wanted(self, content: bytes) -> bool:
+        """Whether a model is on its way, or waits for its turn."""
+        return self._find(content) is not None
+
     def _find(self, content: bytes) -> _Fetch | None:
         return self._active.get(content) or self._waiting.get(content)
 
