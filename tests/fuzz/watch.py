@@ -61,12 +61,14 @@ class Trial:
         frames: How many to try.
         findings: Where inputs go that break something.
         judges_cost: Whether an input that costs too much is a finding.
+        tells: Whether it is said how far it is.
     """
 
     target: Target
     frames: int
     findings: Path
     judges_cost: bool = True
+    tells: bool = True
     tally: Tally = field(default_factory=Tally)
     _next_line: float = 0.0
     _resident_kib: int | None = None
@@ -91,7 +93,7 @@ class Trial:
                     f" {self.target.allowed_seconds(cost.size) * 1000:.1f} ms are allowed",
                 )
         self._count(cost)
-        if time.monotonic() > self._next_line:
+        if self.tells and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + TELL_SECONDS
             self.tell()
 
