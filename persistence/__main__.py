@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
+from persistence.canvas import save
 from persistence.comparison import comparison_as_json, comparison_as_table
 from persistence.database import mark_of
 from persistence.errors import DatabaseError, NoDatabase
@@ -17,10 +18,16 @@ from persistence.export import as_csv, as_json, summary_as_json
 from persistence.gossip_schema import GOSSIP_SCHEMA
 from persistence.gossip_show import CannotShow, show_gossip
 from persistence.history import RunHistory, load_runs
+from persistence.plot import draw
+from persistence.plot_comparison import draw_comparison
+from persistence.plot_sides import DRAWINGS, draw_by
 from persistence.report import as_table, as_table_by, runs_as_table
 from persistence.rounds import UnknownRun
 from persistence.schema import TRAINING_SCHEMA
 from persistence.selection import Wish, select_runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORDS = ("training.db", "gossip.db")  # of a workspace; the one that was written last is read
 STDOUT = Path("-")
@@ -213,15 +220,21 @@ def _write_csv(chosen: Sequence[RunHistory], wish: Wish) -> None:
 
 
 def _draw(chosen: Sequence[RunHistory], by: str, picture: Path) -> None:
-    from persistence.plot import plot  # matplotlib takes its time to import
-
+    if len(chosen) > 1 and by not in ("", "round"):
+        raise Refused(f"--plot with --by {by}: one run at a time; give one RUN, or leave out --by")
     try:
-        plot(chosen[0], picture)
+        save(_drawing(chosen, by), picture)
     except ValueError as error:
         raise Refused(f"--plot {picture}: {error}") from error
     except OSError as error:
         raise Refused(f"--plot {picture}: cannot be written: {error.strerror}; give another path") from error
     click.echo(f"the picture is in {picture}", err=True)
+
+
+def _drawing(chosen: Sequence[RunHistory], by: str) -> Figure:
+    if len(chosen) > 1:
+        return draw_comparison(chosen)
+    return draw_by(chosen[0], by) if by in DRAWINGS else draw(chosen[0])
 
 
 for _command in main.commands.values():
