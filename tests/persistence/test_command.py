@@ -100,6 +100,13 @@ def make_newer(path: Path) -> None:
         other.execute("PRAGMA user_version = 99")
 
 
+def make_damaged(path: Path) -> None:
+    keep_a_run(path, rounds=40)
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)  # the header is whole, the rest is gone
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -112,10 +119,11 @@ def make_newer(path: Path) -> None:
         (lambda path: path.mkdir(), "this is a folder; give the path of a file in it"),
         (make_foreign, "made by another program"),
         (make_newer, "its schema has version 99, this program knows versions up to 2; update this program"),
+        (make_damaged, "this database is damaged"),
         (lambda path: RoundPersistence(path).close(), "there is no run in"),
         (lambda path: keep_a_run(path, name="frist"), "did you mean frist?"),
     ],
-    ids=["missing", "empty", "text", "folder", "foreign", "newer", "no run", "unknown run"],
+    ids=["missing", "empty", "text", "folder", "foreign", "newer", "damaged", "no run", "unknown run"],
 )
 def test_what_cannot_be_reported_is_one_clear_line(path: Path, make: object, said: str) -> None:
     make(path)  # type: ignore[operator]  # each makes another file

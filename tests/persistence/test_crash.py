@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from persistence import RoundPersistence
+from persistence.history import load_run
 from tests.persistence.samples import model, sha
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,47 @@ def test_another_process_reads_rounds_while_they_are_written(path: Path) -> None
     assert seen == sorted(seen)
     assert len(seen) >= 4
     assert assert_whole(path) == 200
+
+
+def test_the_report_reads_a_run_while_it_is_written(path: Path) -> None:
+    """Every look sees whole rounds only, never fewer than the one before."""
+    writer = start(path, 150)
+    assert writer.stdout is not None
+    seen = []
+    for line in writer.stdout:
+        if int(line) % 25 == 0 and writer.poll() is None:
+            history = load_run(path)
+            seen.append(len(history.committed))
+            assert seen[-1] >= int(line)
+            assert history.model_sha256 == sha(seen[-1])
+            assert all(one.accepted == ("A", "B") for one in history.rounds)
+    writer.stdout.close()
+    assert writer.wait() == 0
+    assert seen == sorted(seen)
+    assert len(seen) >= 3
+
+
+def test_a_full_disk_ends_the_writer_at_a_committed_round(small_disk: Path) -> None:
+    """It says so in a line; what it had committed can be read, and the run goes on when there is room."""
+    path, ballast = small_disk / "training.db", small_disk / "ballast"
+    ballast.write_bytes(bytes(80_000))
+    command = [sys.executable, "-m", "tests.persistence.writer", str(path), "100000"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    told = [int(line) for line in done.stdout.split()]
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"{path}: no room left on the disk; make room, what was committed is kept\n",
+    )
+    assert told == list(range(1, len(told) + 1))
+    assert len(told) >= 3
+    assert len(load_run(path).committed) == len(told)  # also while the disk is still full
+
+    ballast.unlink()
+    assert assert_whole(path) == len(told)
+    assert start(path, len(told) + 2).communicate()[0] == f"{len(told) + 1}\n{len(told) + 2}\n"
+    assert assert_whole(path) == len(told) + 2
 
 
 def test_any_program_with_sqlite_reads_the_running_record(path: Path) -> None:

@@ -3,7 +3,7 @@
     python -m tests.persistence.writer DB ROUNDS [STATEMENT]
 
 Prints the number of each round once `commit_round` has returned. With STATEMENT it kills itself just
-before that SQL statement of its next commit.
+before that SQL statement of its next commit. What the disk refuses ends it with a line and status 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from persistence import RoundPersistence
+from persistence import DatabaseError, RoundPersistence
 from tests.persistence.samples import commit, new_run
 
 
@@ -41,4 +41,7 @@ def die_before(record: RoundPersistence, fatal_statement: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    try:
+        main(sys.argv[1], *map(int, sys.argv[2:]))
+    except DatabaseError as error:
+        sys.exit(str(error))
