@@ -68,7 +68,14 @@ HELLO_BYTES = 4 * 1024
 # Below this it is cheaper to receive into a buffer and copy than to receive in place.
 IN_PLACE_BYTES = 16 * 1024
 
-MAX_WATCHES = 10_000  # that a peer may have here
+# So many frames of one peer are handled before the others have their turn.
+FRAMES_PER_TURN = 64
+
+# So many frames that do nothing may come between two looks at the peer, every 2 s by default. Pings of one
+# that is well-behaved come every few seconds.
+MAX_IDLE_FRAMES = 1_000
+
+MAX_WATCHES = 1_000  # that a peer may have here
 MAX_ENDINGS = 1_000  # actors that a peer may wait for to end
 MAX_IN_DOUBT = 10_000  # questions that a goodbye names
 
@@ -262,6 +269,7 @@ class Connection:
         self._unwatch: dict[int, Callable[[], None]] = {}
         self._heard_at = trio.current_time()
         self._pings = 0
+        self._idle_frames = 0  # that have come since the last look at the peer
         self._endings = 0  # actors that the peer waits for to end
         self._noted = False  # whether something unfinished of this peer is on the books
         self._has_left = False  # its goodbye is written
@@ -272,7 +280,7 @@ class Connection:
             Cancel: self._on_cancel,
             Credit: self._on_credit,
             Ping: self._on_ping,
-            Pong: _on_pong,
+            Pong: self._on_pong,
             Watch: self._on_watch,
             Unwatch: self._on_unwatch,
             Down: self._on_down,
@@ -359,6 +367,7 @@ class Connection:
         pace = Pace(limits)
         while True:
             await trio.sleep(tick_seconds)
+            self._idle_frames = 0
             now = trio.current_time()
             if self.writer.written != spoken:
                 spoken, spoken_at = self.writer.written, now
@@ -378,8 +387,13 @@ class Connection:
         try:
             more = True
             while more:  # the first frames may have come with the hello, and are here already
+                left = FRAMES_PER_TURN
                 while (event := self._decoder.next_event()) is not None:
                     self._on_event(event)
+                    left -= 1
+                    if not left:
+                        left = FRAMES_PER_TURN
+                        await trio.lowlevel.checkpoint()
                 self._note_unfinished()
                 more = bool(await self._receive())
             self.end("the peer closed the connection")
@@ -460,6 +474,7 @@ class Connection:
 
     def _refuse(self, frame: MessageFrame, refusal: MessageRefused) -> None:
         """A message that is not acceptable ends alone; its credit is given back."""
+        self._count_idle()
         self._around.counts.refused[type(refusal).__name__] += 1
         self._home.log.warning("from %s:%d: %s", *self.peer.address, refusal)
         if frame.ask is None:
@@ -468,7 +483,8 @@ class Connection:
             self.refuse(frame.ask, NotDelivered(str(refusal)))
 
     def _on_cancel(self, frame: Cancel) -> None:
-        self._intake.cancel(frame.ask)
+        if not self._intake.cancel(frame.ask):
+            self._count_idle()
 
     # --- answers to the peer: see `intake.Answers` --------------------------------------------------------
 
@@ -529,7 +545,20 @@ class Connection:
     # --- signs of life, and the end ----------------------------------------------------------------------
 
     def _on_ping(self, frame: Ping) -> None:
+        self._count_idle()
         self.say(Pong(frame.serial))
+
+    def _on_pong(self, _frame: Pong) -> None:
+        self._count_idle()  # that it came is what counts
+
+    def _count_idle(self) -> None:
+        """A frame has come that does nothing: a ping, or a message that is refused."""
+        self._idle_frames += 1
+        if self._idle_frames > MAX_IDLE_FRAMES:
+            raise WireError(
+                f"more than {MAX_IDLE_FRAMES:,} frames that do nothing came within a few seconds: pings,"
+                " cancels of nothing, messages that are refused"
+            )
 
     def _on_goodbye(self, frame: Goodbye) -> None:
         self.in_doubt = frame.in_doubt
@@ -563,6 +592,8 @@ class Connection:
             self._unwatch[frame.watch] = unwatch
 
     def _on_unwatch(self, frame: Unwatch) -> None:
+        if frame.watch not in self._unwatch:
+            self._count_idle()
         self._unwatch.pop(frame.watch, _nothing)()
 
     def _on_end(self, frame: End) -> None:
@@ -622,10 +653,6 @@ class Pace:
         if began_at is not None and began_at <= since and written - written_before < self._least:
             return f"the peer reads at less than {least}"
         return None
-
-
-def _on_pong(_frame: Pong) -> None:
-    """That it came is what counts."""
 
 
 def _nothing() -> None:

@@ -160,16 +160,21 @@ class Intake:
             lane.queue.append((envelope, frame.size))
             self._nursery.start_soon(self._pump, lane, name=f"messages for {frame.actor_id}")
 
-    def cancel(self, ask: int) -> None:
-        """The asker gave up. Its question is taken out of the queue, and this is confirmed either way."""
+    def cancel(self, ask: int) -> bool:
+        """The asker gave up. Its question is taken out of the queue, and this is confirmed either way.
+
+        Returns:
+            Whether there is such a question. The answer and the cancel may have crossed.
+        """
         asked = self._asked.get(ask)
         if asked is None:
-            return  # the answer and the cancel have crossed
+            return False
         self.settle(asked)
         asked.abandoned = True
         self.answers.forget(ask)
         if asked.target is not None and asked.envelope is not None:
             asked.target.inbox.withdraw(asked.envelope)
+        return True
 
     def settle(self, asked: Asked) -> bool:
         """Take a question off the books; False when nobody waits for its answer any more."""

@@ -6,6 +6,7 @@ On a virtual network, where time costs nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from trioactor import (
     Request,
     message,
 )
+from trioactor.framing import encode_frame
 from trioactor.limits import Limits
 from trioactor.testing import Link, Network
 
@@ -245,6 +247,49 @@ async def test_a_message_that_is_refused_ends_alone(
     assert hub.counts.refused == {"UnknownMessage": 1, "BadFields": 2, "NotAuthorized": 1}
     assert "number: expected int, found str" in caplog.text
     assert hub.system.ledger().accepted == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [(5, 1), (6, 1), (3, 99), (10, 99), ("clerk", said("tests.unknown"))],
+    ids=["pings", "pongs", "cancels", "unwatches", "refused messages"],
+)
+async def test_a_flood_of_frames_that_do_nothing_is_cut_off(
+    autojump_clock: MockClock, hub: Hub, frame: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thousand may come at once; a peer that goes on is a burden to all others."""
+    async with dial("hub", PORT, message_bytes=0) as stranger:
+        await stranger.stream.send_all(encode_frame(dumps(list(frame))) * 900)
+        await trio.sleep(3)
+        assert hub.counts.cut_off == 0
+        with suppress(trio.BrokenResourceError):
+            await stranger.stream.send_all(encode_frame(dumps(list(frame))) * 1100)
+        assert await stranger.is_cut_off()
+
+    assert hub.counts.cut_off == 1
+    assert "more than 1,000 frames that do nothing" in caplog.text
+    assert await still_there(hub)
+
+
+async def test_one_peer_with_much_to_say_does_not_hold_up_the_others(
+    autojump_clock: MockClock, hub: Hub
+) -> None:
+    """Its frames are handled 64 at a time, and between them those of others."""
+    async with dial("hub", PORT) as busy, dial("hub", PORT) as other:
+        order: list[str] = []
+
+        async def hear(peer: Stranger, name: str, number: int) -> None:
+            for _ in range(number):
+                await peer.hear_until(6)
+                order.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear, busy, "busy", 900)
+            nursery.start_soon(hear, other, "other", 1)
+            await busy.stream.send_all(encode_frame(dumps([5, 1])) * 900)
+            await other.say(5, 1)
+
+    assert order.index("other") < 450
 
 
 # --- credit -----------------------------------------------------------------------------------------------
