@@ -350,3 +350,14 @@ def test_a_snapshot_with_other_bytes_is_not_taken(case: Case) -> None:
     assert case.models.all() == [Model("c", 10, b"theirs")]
     assert case.models.refused == {"a snapshot with another content": 1}
     assert case.transfers.held(sha256(b"other bytes").digest()) is None
+
+
+def test_a_newer_model_that_was_given_up_does_not_keep_out_the_best_that_is_left(case: Case) -> None:
+    """All that had it came back without it: without this, an older one that all others hold is refused."""
+    case.take(model(version=2, data=b"newer"))
+    case.transfers.lose("b", 0.0)
+    assert case.transfers.pending == 0
+
+    assert case.take(model(version=1), source="c") == 1
+    case.send(b"theirs", sender="c")
+    assert case.models.all() == [Model("b", 10, b"theirs")]

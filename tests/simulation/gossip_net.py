@@ -36,6 +36,7 @@ from tests.gossip.wire import wire_bytes
 LATENCY_SECONDS = (0.001, 0.02)
 TICKS_PER_ROUND = 4
 DOUBLE_SECONDS = 20.0
+ROUNDING_SECONDS = 1e-6  # between two clocks, so that nobody wakes a hair too early, again and again
 
 
 def peer_name(number: int) -> str:
@@ -68,11 +69,13 @@ class Node:
     Attributes:
         handle: What the network calls it: the peer's name, or another one for a second process of that name.
         name: Of the peer.
+        life: How many processes were started before it: no two are alike.
         ahead: By how much its clock is ahead of the network's, in seconds.
     """
 
     handle: str
     name: str
+    life: int
     address: Address
     rng: Random
     disk: Disk
@@ -215,7 +218,8 @@ class Net:
             DuplicateIdentity: The survey found its name in use.
         """
         disk = disk or Disk()
-        rng = Random(f"{self.rng.random()}/{name}/{next(self.lives)}")
+        life = next(self.lives)
+        rng = Random(f"{self.rng.random()}/{name}/{life}")
         identity = Identity(name, disk.store, rng)
         seeds = [*self.seeds, *(info.address for info in disk.peers)]
         survey = Survey(name, address, seeds)
@@ -236,7 +240,7 @@ class Net:
         view = View(identity, clock, membership, rng=rng, timing=self.timing, notary=notary)
         view.models.restore(disk.models)
         handle = handle or name
-        node = self.nodes[handle] = Node(handle, name, address, rng, disk, identity, clock, view)
+        node = self.nodes[handle] = Node(handle, name, life, address, rng, disk, identity, clock, view)
         self._begin_loops(node)
         return node
 
@@ -408,7 +412,8 @@ class Net:
     def _wake_on_time(self, node: Node) -> None:
         if not self.probing:
             return
-        due = max(node.view.membership.next_tick_at() - node.ahead, self.now)
+        due = node.view.membership.next_tick_at() - node.ahead
+        due = max(due + (ROUNDING_SECONDS if node.ahead else 0.0), self.now)
         if node.wakes_at <= self.now or due < node.wakes_at:
             node.wakes_at = due
             self._at(due, self._wake, node)
