@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import trio
 
 from gossip.learner import Learner
 from gossip.messages import ModelInfo, PeerInfo
@@ -53,6 +55,7 @@ class Keeper:
         self._changed = Signal()
         self._refused: dict[str, str] = {}
         self.settled = Signal()
+        self._writing = trio.Lock()
 
     def note(self, models: Sequence[ModelInfo]) -> None:
         """These models are known anew."""
@@ -110,5 +113,10 @@ class Keeper:
             peers=tuple(info for info in peers.values() if self._saved_peers.get(info.peer) != info),
             forgotten=tuple(peer for peer in self._saved_peers if peer not in peers),
         )
-        await self._world.offload(lambda _should_stop: self._store.save(changes))
+        await self.write(lambda store: store.save(changes))
         self._saved_peers, self._saved_contents = peers, known
+
+    async def write(self, what: Callable[[PeerStore], None]) -> None:
+        """Write to the disk, in a thread; one at a time, for the store is one, and tasks are several."""
+        async with self._writing:
+            await self._world.offload(lambda _should_stop: what(self._store))

@@ -174,7 +174,6 @@ class GossipPeer(Actor):
             view,
             self._keeper,
             self._standing,
-            self._store,
             self._world,
             self._send_and_note,
         )
@@ -302,7 +301,7 @@ class GossipPeer(Actor):
     async def _keep_events(self) -> None:
         events, self._events = self._events, []
         if events:
-            await self._world.offload(lambda _should_stop: self._store.add_events(events))
+            await self._keeper.write(lambda store: store.add_events(events))
 
     # --- learning -------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from gossip.pace import Pace
 from gossip.plan import Plan, World
 from gossip.signals import Signal
 from gossip.standing import Standing
-from gossip.store import PeerStore
 from gossip.view import View
 from gossip.weights import to_bytes
 
@@ -34,7 +33,6 @@ class Trainer:
         view: What the peer knows.
         keeper: Averages what it knows.
         standing: How far the peer has come.
-        store: Where rounds are kept.
         world: The peer's surroundings.
         send: Sends what the view wants to be sent.
     """
@@ -46,7 +44,6 @@ class Trainer:
         view: View,
         keeper: Keeper,
         standing: Standing,
-        store: PeerStore,
         world: World,
         send: Callable[[list[Outgoing]], None],
     ) -> None:
@@ -55,7 +52,6 @@ class Trainer:
         self._view = view
         self._keeper = keeper
         self._standing = standing
-        self._store = store
         self._world = world
         self._send = send
         self._pace = Pace(plan.patience_seconds)
@@ -153,7 +149,7 @@ class Trainer:
             trained=trained,
             seconds=seconds,
         )
-        await self._world.offload(lambda _should_stop: self._store.save_round(row))
+        await self._keeper.write(lambda store: store.save_round(row))
 
     def _publish(self, data: bytes) -> None:
         self._send(self._view.publish(data, self._learner.samples))

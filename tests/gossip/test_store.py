@@ -9,12 +9,27 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import trio
 
-from gossip import Identity, ModelInfo, PeerInfo, StoredIdentity, WrongIdentity
+from federation.learning import Budget
+from gossip import (
+    Identity,
+    Learner,
+    Membership,
+    ModelInfo,
+    PeerInfo,
+    StoredIdentity,
+    View,
+    World,
+    WrongIdentity,
+)
+from gossip.keeper import Keeper
 from gossip.places import PEER, REPORTER, placed, places
-from gossip.store import Changes, GossipStore
-from persistence import GossipPersistence, PeerStateRow
-from tests.gossip.site import RUN
+from gossip.standing import Standing
+from gossip.store import Changes, GossipStore, Remembered
+from persistence import GossipEventRow, GossipPersistence, PeerMetricsRow, PeerStateRow
+from tests.gossip.site import RUN, toy_region
+from trioactor import ActorRef
 
 LIFE = 2**32 + 7
 DATA = b"weights"
@@ -139,3 +154,32 @@ def test_a_place_that_cannot_be_read_is_passed_over(text: str, tmp_path: Path) -
 
 def test_where_nobody_is_there_are_no_places(tmp_path: Path) -> None:
     assert places(tmp_path / "no such folder", PEER) == []
+
+
+# --- several tasks, one disk ------------------------------------------------------------------------
+
+
+async def test_tasks_that_write_at_once_take_turns(path: Path) -> None:
+    """In threads, as in a real peer: SQLite's connection is one, and knows one transaction at a time."""
+    learner = Learner("a", toy_region("a"), Budget())
+    with closing(open_store(path)) as store:
+        identity = Identity("a", store, Random(1))
+        clock = identity.begin()
+        membership = Membership(identity, "10.0.0.1", 7000, now=0.0, rng=Random(1))
+        view = View(identity, clock, membership, rng=Random(1))
+        world = World(ref_to=nobody, reporter_at=nobody, rng=Random(1), open_store=lambda: store)
+        keeper = Keeper(view, learner, Standing("a", 24), store, world, Remembered())
+        event = GossipEventRow(at_unix=0.0, source="a", kind="dead", text="b is dead")
+        async with trio.open_nursery() as nursery:
+            for number in range(1, 31):
+                row = PeerMetricsRow(peer="a", round=number, at_unix=0.0, seconds=0.0)
+                nursery.start_soon(keeper.write, lambda disk, row=row: disk.save_round(row))
+                nursery.start_soon(keeper.write, lambda disk: disk.add_events([event]))
+                nursery.start_soon(keeper.save)
+    with GossipPersistence(path, read_only=True) as record:
+        assert len(record.metrics(1)["a"]) == 30
+        assert len(record.events(1)) == 30
+
+
+def nobody(address: tuple[str, int]) -> ActorRef:
+    raise AssertionError(f"nothing is sent, least of all to {address}")
