@@ -38,7 +38,7 @@ MOST_NAMED = 13  # lines with a colour and an entry in the legend, which stands 
 LOG_FROM_RATIO = 30.0
 
 # What the caption says in its own words.
-SAID_ELSEWHERE = ("seed", "source", "strategy", "mode")
+SAID_ELSEWHERE = ("run", "seed", "source", "strategy", "mode")
 
 
 def new_figure() -> Figure:

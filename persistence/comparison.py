@@ -40,13 +40,16 @@ def differences(histories: Sequence[RunHistory]) -> dict[str, list[Any]]:
 
 def _settings(history: RunHistory) -> dict[str, Any]:
     run = history.run
+    settings = {
+        name: value for name, value in run.settings.items() if name != "run"
+    }  # its name differs always
     return {
         "data": run.source,
         "region": history.region or None,
         "mode": run.mode,
         "strategy": run.strategy,
         **run.strategy_parameters,
-        **run.settings,
+        **settings,
         "seed": run.seed,
     }
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from persistence.history import RunHistory
+from persistence.history import ASIDE, RunHistory
 from persistence.rows import UPDATE_OUTCOMES, UpdateRow
 from persistence.wording import add_numbers, new_table, number, size
 
@@ -33,7 +33,7 @@ def attendance_table(history: RunHistory) -> Table:
         ages = [update.staleness for update in accepted if update.staleness is not None]
         table.add_row(
             Text(worker),
-            f"{len(accepted)} of {sum(worker in one.asked for one in history.rounds)}",
+            f"{len(accepted)} of {sum(update.outcome not in ASIDE for update in updates)}",
             _left_out(updates),
             number(median(seconds) if seconds else None, digits=2),
             number(max(seconds, default=None), digits=2),

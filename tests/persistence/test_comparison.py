@@ -52,7 +52,7 @@ def pair(path: Path) -> tuple[RunHistory, RunHistory]:
 def test_only_settings_that_differ_are_told(pair: tuple[RunHistory, RunHistory]) -> None:
     long, short = pair
     assert differences([long, short]) == {}
-    one = with_settings(long, settings={"epochs": 1, "mu": 0.1, "same": 5}, seed=3)
+    one = with_settings(long, settings={"run": "long", "epochs": 1, "mu": 0.1, "same": 5}, seed=3)
     other = with_settings(
         short,
         settings={"epochs": 2, "same": 5},

@@ -153,6 +153,14 @@ def test_the_table_by_worker_says_how_often_why_not_and_how_long(path: Path) -> 
     assert ["Z", "0", "of", "0", "1", "stranger", "-", "-", "-", "5", "B", "0", "B"] in rows
 
 
+def test_a_worker_that_answers_twice_before_the_model_moves_on_took_part_twice(path: Path) -> None:
+    with RoundPersistence(path) as record:
+        run_id = record.create_run(replace(new_run(), mode="buffered")).id
+        updates = [replace(accepted("A"), staleness=0), replace(accepted("A"), staleness=1)]
+        record.commit_round(run_id, round_row(1, sha(1)), weights=model(1), updates=updates)
+    assert ["A", "2", "of", "2", "0.25", "0.25", "0.5", "120", "B", "120", "B"] in rows_by(path, "worker")
+
+
 def test_the_age_of_models_is_shown_where_there_is_any(path: Path) -> None:
     keep_a_run(path)
     assert "staleness" not in shown(as_table_by(load_run(path), "worker"))
