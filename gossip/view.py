@@ -292,7 +292,8 @@ class View:
         return [Outgoing(want.sender, GossipDelta(self._me, (), (newest,), closes=True))]
 
     def _hear_time(self, peer: str, time: int) -> None:
-        self._clock.witness(peer, time, needed=2 if len(self.membership.live) > 1 else 1)
+        """Two must agree on a time that is far ahead, unless that peer is the only one that we know."""
+        self._clock.witness(peer, time, needed=1 if self.membership.live == [peer] else 2)
 
     def _hear_answer(self, exchange: _Exchange, now: float) -> None:
         """How long one takes to answer tells how long to wait for models. Not where it was asked twice."""

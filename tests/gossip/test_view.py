@@ -413,3 +413,12 @@ def test_a_restart_with_its_disk_fetches_no_model_again() -> None:
     net.run(20)
     assert net.traffic.model_bytes_in.total() == 0
     assert len({other.view.models.table.summary() for other in net.nodes.values()}) == 1
+
+
+def test_one_that_is_no_peer_moves_no_clock_where_only_one_peer_is_known() -> None:
+    net = quiet(2)
+    view = net.nodes[A].view
+    view.on_message(GossipSyn("liar", 2**61, bytes(48), bytes(48)), 0.0)
+    assert net.nodes[A].clock.time < 2**20
+    view.on_message(GossipSyn(B, 2**30, bytes(48), bytes(48)), 0.0)
+    assert net.nodes[A].clock.time == 2**30
