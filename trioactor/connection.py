@@ -75,6 +75,9 @@ FRAMES_PER_TURN = 64
 # that is well-behaved come every few seconds.
 MAX_IDLE_FRAMES = 1_000
 
+# A peer may want to hear from us often, but not so often that we do nothing else.
+LEAST_BEAT_SECONDS = 0.05
+
 MAX_WATCHES = 1_000  # that a peer may have here
 MAX_ENDINGS = 1_000  # actors that a peer may wait for to end
 MAX_IN_DOUBT = 10_000  # questions that a goodbye names
@@ -360,7 +363,8 @@ class Connection:
     async def _beat(self) -> None:
         """Ping when there is silence; end the connection when the peer is dead, or too slow to bear."""
         limits = self._limits
-        beat_seconds = min(limits.heartbeat_seconds, self._hello.silence_seconds / 3)
+        wanted_seconds = max(self._hello.silence_seconds / 3, LEAST_BEAT_SECONDS)
+        beat_seconds = min(limits.heartbeat_seconds, wanted_seconds)
         tick_seconds = min(beat_seconds, limits.stall_seconds / 2)
         spoken = self.writer.written
         spoken_at = trio.current_time()

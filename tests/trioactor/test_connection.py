@@ -380,6 +380,20 @@ async def test_a_silent_peer_is_pinged_and_then_cut_off(autojump_clock: MockCloc
     assert hub.counts.cut_off == 1
 
 
+async def test_who_wants_to_hear_from_us_all_the_time_hears_twenty_times_a_second(
+    autojump_clock: MockClock, hub: Hub
+) -> None:
+    """A hello that allows next to no silence does not keep the system busy with nothing else."""
+    async with dial("hub", PORT, silence_seconds=1e-9) as stranger:
+        pings = 0
+        with trio.move_on_after(1):
+            while True:
+                assert (await stranger.hear())[0] == 5
+                pings += 1
+
+    assert 5 <= pings <= 21
+
+
 async def test_any_frame_is_a_sign_of_life(autojump_clock: MockClock, hub: Hub) -> None:
     async with dial("hub", PORT) as stranger:
         for serial in range(10):
