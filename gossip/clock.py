@@ -168,7 +168,8 @@ class LamportClock:
         if len(self._far) > MAX_FAR_WITNESSES:
             self._far.popitem(last=False)
         if len(self._far) >= needed:
-            agreed = sorted(self._far.values(), reverse=True)[needed - 1]
+            # The one that is enough is the one that speaks now, not a liar that was heard before.
+            agreed = time if needed == 1 else sorted(self._far.values(), reverse=True)[needed - 1]
             self._move_to(agreed)
             self._far = OrderedDict((who, far) for who, far in self._far.items() if not self.reaches(far))
         return self.reaches(time)
