@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from federation.config import (
     AggregatorConfig,
+    CheckConfig,
     EvaluatorConfig,
     ProviderConfig,
     StartConfig,
@@ -28,7 +29,7 @@ from federation.processes import check_starter
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-ROLES = (StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, WorkersConfig)
+ROLES = (StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, WorkersConfig, CheckConfig)
 
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
@@ -128,6 +129,23 @@ def workers(**flags: Any) -> None:
     from federation.roles import run_workers
 
     sys.exit(member_program("workers", config, lambda: run_workers(config)))
+
+
+@main.command(epilog=EPILOG)
+@flags_for(CheckConfig)
+def check(**flags: Any) -> None:
+    """Look at all that a role needs, with its flags, before it is started; change nothing.
+
+    Data, record, room on the disk, packages, the port, the certificate, and whether the Provider answers.
+    Exit status 2 when something is wrong. Example: bin/check --provider 192.0.2.7:7000
+    """
+    config = settings_of(CheckConfig, flags)
+    from federation.check import as_json, as_table, is_ready, look_at_everything
+
+    findings = look_at_everything(config)
+    for line in [as_json(findings)] if config.json else as_table(findings):
+        click.echo(line)
+    sys.exit(ExitStatus.FINISHED if is_ready(findings) else ExitStatus.USAGE)
 
 
 @main.command()

@@ -402,6 +402,19 @@ class StartConfig(Learning, InWorkspace, Listening):
         return self.name or self.source
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(Joining, ReadingRegions):
+    """What is looked at before anything is started: the settings of the role that is to be started here."""
+
+    region: tuple[str, ...] = setting(
+        (), "Region to look at: a name in the dataset, or a file [default: A, B, C and D]."
+    )
+    connect_seconds: float = setting(
+        5.0, "How long the Provider may take to answer.", least=0.1, most=A_DAY_SECONDS
+    )
+    json: bool = setting(False, "Print the findings as JSON.")
+
+
 def worker_name(region: str) -> str:
     """Return the name of the worker of a region: "A" for A and for any/region_A.npz."""
     return Path(region).name.removesuffix(".npz").removeprefix("region_")

@@ -74,7 +74,7 @@ ORDER: dict[str, str] = {
         models sampling round buffer roster state services course view
         offload joining worker aggregator evaluator observer provider
         processes crew workspace cleanup stopping results
-        authority roles preflight terminal programs launch start
+        authority roles preflight check terminal programs launch start
     """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer

@@ -124,9 +124,12 @@ def test_roles_that_do_not_fit_say_so_in_a_line(
     plain = workspace.begin(*worker)
     impostor = workspace.begin("federation", "workers", "--region", "B", *tls(certificates, "worker-A"))
 
+    looked = workspace.begin("federation", "check", *tls(certificates, "worker-A"))
     check(by_file, 2, "trusts another authority", ours, theirs)
     check(by_address, 2, f"at {where} was reached, but the peer's certificate is refused")
     check(plain, 2, "takes TLS only, and this role speaks plaintext", ours)
+    assert looked.wait() == 0, looked.stdout
+    assert f"{where} answers over TLS" in looked.stdout
     check(impostor, 2, "it is of worker-a; the others would refuse it as worker-B", "--roles worker-B")
     provider.send(signal.SIGTERM)
     assert provider.wait() == 143
