@@ -66,8 +66,8 @@ ORDER: dict[str, str] = {
         gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
     """,
     "federation.learning": """
-        errors archive params chance averaging model schedules strategy robust server_steps strategies buffered
-        regions baseline
+        errors archive params chance averaging model schedules strategy robust server_steps strategies
+        buffered regions baseline
     """,
     "federation": """
         errors rules messages events config flags credentials
