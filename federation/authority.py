@@ -66,7 +66,9 @@ def why_not(message: Any, identity: Iterable[str]) -> str:
     """
     roles = roles_in(identity)
     judge = RULES.get(type(message))
-    if not roles or judge is None:  # a message that is only ever an answer, or the runtime's own
+    if judge is None and type(message) in MESSAGES:
+        return "this is only ever an answer, or said within one program"
+    if not roles or judge is None:  # the runtime's own messages
         return ""
     needed = judge(message, roles)
     if not needed:
@@ -100,7 +102,7 @@ def _that_worker(message: Any, roles: frozenset[str]) -> str:
 _PROVIDER = _only("provider")
 _NAMES_A_WORKER = [one for one in MESSAGES if "worker_id" in {field.name for field in fields(one)}]
 
-# Every message that is sent, not answered with. Of one that is missing here, a test tells.
+# Every message that comes from afar, but for answers. One that is missing here is refused, and a test tells.
 RULES: Mapping[type, Judge] = {
     Join: _that_service,
     **dict.fromkeys(_NAMES_A_WORKER, _that_worker),
