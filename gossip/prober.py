@@ -70,10 +70,11 @@ class Prober:
 
     def next_at(self) -> float:
         """Return when `tick` has something to do next."""
-        times = [self._next_at]
-        if self._probe is not None:
-            asked = self._probe.helpers is not None
-            times.append(self._probe.end_at if asked else self._probe.ask_others_at)
+        probe = self._probe
+        if probe is None:
+            times = [self._next_at]
+        else:  # the next one waits for its end, which is later than planned where we were late ourselves
+            times = [probe.end_at if probe.helpers is not None else probe.ask_others_at]
         times += [relay.end_at if relay.nacked else relay.nack_at for relay in self._relays.values()]
         return min(times)
 

@@ -548,3 +548,12 @@ def test_the_same_seed_is_the_same_story(seed: int) -> None:
         return [(node.name, node.view.membership.take_changes()) for node in net.nodes.values()]
 
     assert story() == story()
+
+
+def test_one_that_was_late_to_ask_others_sleeps_until_their_time_is_over() -> None:
+    """The next probe is due by then and waits; to wake for it again and again would be a busy loop."""
+    a = membership(B, C, D, E)
+    asked_at, _, _ = first_probe(a)
+    late = asked_at + 1.2
+    a.tick(late)
+    assert a.next_tick_at() > late

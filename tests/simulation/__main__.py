@@ -15,6 +15,7 @@ from tests.simulation.cluster import SeedReport, run_seed
 from tests.simulation.cluster_report import Summary
 from tests.simulation.cluster_runs import run_seeds
 from tests.simulation.gossip_measure import QUICK, Plan, measure
+from tests.simulation.gossip_seasons import play_seasons
 from tests.simulation.gossip_table import as_plain, lines, rows
 
 
@@ -26,10 +27,20 @@ from tests.simulation.gossip_table import as_plain, lines, rows
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes to use.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write every event of a single seed there.")
 @click.option("--gossip", is_flag=True, help="Measure the views of gossip beside their targets instead.")
+@click.option(
+    "--peers", is_flag=True, help="Play seasons of five peers of gossip instead: every fault, seed by seed."
+)
 @click.option("--quick", is_flag=True, help="With --gossip: small networks and few seeds, in some seconds.")
 @click.option("--json", "as_json", is_flag=True, help="With --gossip: write the table as JSON.")
 def main(
-    seeds: int, first: int, jobs: int, trace: Path | None, gossip: bool, quick: bool, as_json: bool
+    seeds: int,
+    first: int,
+    jobs: int,
+    trace: Path | None,
+    gossip: bool,
+    peers: bool,
+    quick: bool,
+    as_json: bool,
 ) -> None:
     """Run a cluster of five actor systems through seasons of faults, one season per seed.
 
@@ -39,7 +50,12 @@ def main(
 
     With --gossip, up to 1,024 peers without I/O, in virtual time: rounds to convergence, failure detection,
     false deaths and bytes, each beside its target. The status is 1 when a target is missed.
+
+    With --peers, five peers without I/O through seasons of every fault; then a core of them is mended, which
+    must come to agree. With --seeds 1 the season is told step by step.
     """
+    if peers:
+        sys.exit(not play_seasons(range(first, first + seeds), jobs))
     if gossip:
         _measure_gossip(QUICK if quick else Plan(seeds=seeds), jobs, as_json)
         return

@@ -32,7 +32,7 @@ class SeasonReport:
     Attributes:
         seed: Which.
         fired: How often each fault, and each other step, was played.
-        rounds: After how many rounds the core agreed.
+        rounds: After how many rounds the core agreed, and went on to agree.
         violation: What must not have happened; empty when nothing did.
         digest: Equal for equal stories.
     """
@@ -117,14 +117,14 @@ class Stage:
             self._judge.look(self.look())
         core = frozenset(self._names[number] for number in self._season.core)
         self._mend(core)
-        while not self._judge.agree(self._look_at(core), core):
+        agreed = 0
+        while agreed < STAY_ROUNDS:  # an old word about a peer that is gone may still be on some disk
             require(self._report.rounds < MOST_ROUNDS, f"the core differs:\n{self._differences(core)}")
             self._run(self._net.timing.round_seconds)
             self._judge.look(self.look())
             self._report.rounds += 1
-        self._judge.judge_end(self._look_at(core))
-        self._run(STAY_ROUNDS * self._net.timing.round_seconds)
-        require(self._judge.agree(self._look_at(core), core), "the core agreed, and then no more")
+            agreed = agreed + 1 if self._judge.agree(self._look_at(core), core) else 0
+        self._report.rounds -= STAY_ROUNDS - 1
         self._judge.judge_end(self._look_at(core))
 
     def _run(self, seconds: float) -> None:
