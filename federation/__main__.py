@@ -100,7 +100,7 @@ def aggregator(**flags: Any) -> None:
     from federation.programs import member_program
     from federation.roles import run_aggregator
 
-    sys.exit(member_program("aggregator", config, lambda: run_aggregator(config)))
+    sys.exit(member_program("aggregator", config, lambda _stop: run_aggregator(config)))
 
 
 @main.command(epilog=EPILOG)
@@ -114,7 +114,7 @@ def evaluator(**flags: Any) -> None:
     from federation.programs import member_program
     from federation.roles import run_evaluator
 
-    sys.exit(member_program("evaluator", config, lambda: run_evaluator(config)))
+    sys.exit(member_program("evaluator", config, lambda _stop: run_evaluator(config)))
 
 
 @main.command(epilog=EPILOG)
@@ -128,7 +128,7 @@ def workers(**flags: Any) -> None:
     from federation.programs import member_program
     from federation.roles import run_workers
 
-    sys.exit(member_program("workers", config, lambda: run_workers(config)))
+    sys.exit(member_program("workers", config, lambda stop: run_workers(config, stop=stop), patient=True))
 
 
 @main.command(epilog=EPILOG)

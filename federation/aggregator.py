@@ -1,4 +1,4 @@
-"""`Aggregator`: averages what the Provider accepted, and keeps the record.
+"""`Aggregator`: makes the next model of what the Provider accepted, and keeps the record.
 
 A round is answered for only when it is on disk with `synchronous=FULL`. Asked the same again, after a
 crash on either side, it finds that it is there and gives the same answer.
@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Unpack
 
+import numpy as np
 import trio
+from numpy.typing import NDArray
 
 from federation.events import Event, Happened, RunEnded, UpdateLeftOut, WorkerJoined, WorkerLost
-from federation.joining import stay_joined
-from federation.learning import Contribution, Params, average_contributions, check_params, model_sha256
+from federation.joining import Member, Ties
+from federation.learning import (
+    Contribution,
+    ParamsError,
+    StaleUpdate,
+    State,
+    Strategy,
+    StrategyError,
+    check_params,
+    combine_buffered,
+    make_strategy,
+    model_sha256,
+)
 from federation.messages import (
     Aggregated,
     AggregateRequest,
@@ -27,12 +41,21 @@ from federation.messages import (
     OpenRun,
     Recorded,
     RecordFailedRound,
+    RegionScored,
     RunOpened,
     RunOver,
 )
 from federation.offload import Offload, in_thread
-from persistence import Damaged, EventRow, NewRun, RoundPersistence, RoundRow, UpdateRow
-from trioactor import Actor, ActorRef, Rejected
+from persistence import (
+    Damaged,
+    EventRow,
+    NewRun,
+    RegionScoreRow,
+    RoundPersistence,
+    RoundRow,
+    UpdateRow,
+)
+from trioactor import ActorRef, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +63,15 @@ logger = logging.getLogger(__name__)
 KEPT_EVENTS = ("WorkerJoined", "WorkerLost", "UpdateLeftOut", "RunEnded")
 
 
-class Aggregator(Actor):
-    """The average of each round, and the one who writes rounds into training.db.
+class Aggregator(Member):
+    """The strategy at work, and the one who writes rounds into training.db.
 
     Args:
         store: The record. Its owner closes it after the actor has ended.
         provider: Whom it works for.
         now_unix: Returns the time in seconds since 1970.
-        connect_seconds: How long to look for a Provider that is gone, before giving up.
-        on_over: Told how the run ended.
-        offload: Where averaging and writing run.
+        offload: Where combining and writing run.
+        ties: See `Ties`.
     """
 
     def __init__(
@@ -58,26 +80,28 @@ class Aggregator(Actor):
         provider: ActorRef,
         *,
         now_unix: Callable[[], float],
-        connect_seconds: float = 60.0,
-        on_over: Callable[[RunOver], None] = lambda _over: None,
         offload: Offload = in_thread,
+        **ties: Unpack[Ties],
     ) -> None:
+        super().__init__(provider, **ties)
         self._store = store
-        self._provider = provider
         self._now_unix = now_unix
-        self._connect_seconds = connect_seconds
-        self._on_over = on_over
         self._offload = offload
-        self._run_id: int | None = None
-        self._run = ""
+        self._open_run: _OpenRun | None = None
 
-    async def pre_start(self) -> None:
-        """Begin to offer the service."""
-        join = Join("aggregator", self.context.ref)
-        self.context.start_soon(stay_joined, self._provider, join, self._connect_seconds)
+    def offer(self) -> Join:
+        """Return that it offers to aggregate."""
+        return Join("aggregator", self.context.ref)
 
     async def receive(
-        self, message: OpenRun | AggregateRequest | RecordFailedRound | CloseRun | RunOver | Happened
+        self,
+        message: OpenRun
+        | AggregateRequest
+        | RecordFailedRound
+        | CloseRun
+        | RunOver
+        | Happened
+        | RegionScored,
     ) -> RunOpened | Aggregated | Recorded | None:
         """Handle one message. What the disk refuses is a failure of the actor, and of the run."""
         match message:
@@ -86,41 +110,49 @@ class Aggregator(Actor):
             case AggregateRequest():
                 return await self._aggregate(message)
             case RecordFailedRound():
-                run_id, row = self._id_of(message.run), self._failed_row(message)
+                run_id, row = self._opened(message.run).id, self._failed_row(message)
                 updates = [_update_row(one) for one in message.attendance]
                 await self._offload(lambda _: self._store.record_failed_round(run_id, row, updates=updates))
                 return Recorded()
             case CloseRun():
                 await self._close(message)
                 return Recorded()
-            case RunOver():
-                self._on_over(message)
-                self.context.stop()
             case Happened():
                 await self._keep_events(message)
+            case RegionScored():
+                await self._keep_score(message)
+            case RunOver():
+                await super().receive(message)
         return None
 
     # --- runs -------------------------------------------------------------------------------
 
     async def _open(self, request: OpenRun) -> RunOpened:
+        try:
+            strategy = make_strategy(request.strategy, **request.parameters)
+        except StrategyError as error:
+            raise Rejected(str(error)) from error
         now_unix = self._now_unix()
 
-        def find_or_create(_should_stop: Callable[[], bool]) -> tuple[int, RunOpened]:
+        def find_or_create(_should_stop: Callable[[], bool]) -> tuple[_OpenRun, RunOpened]:
             found = self._store.find_run(request.run)
-            if found is None:
-                new = NewRun(
-                    name=request.run,
-                    created_unix=now_unix,
-                    settings=json.loads(request.settings),
-                    seed=request.seed,
-                    source=request.source,
-                    synthetic=request.synthetic,
-                )
-                return self._store.create_run(new).id, RunOpened(0, None, True)
-            return found.id, self._reopen(found.id)
+            if found is not None:
+                opened = self._reopen(found.id)
+                return _OpenRun(found.id, request, strategy), opened
+            new = NewRun(
+                name=request.run,
+                created_unix=now_unix,
+                settings=json.loads(request.settings),
+                seed=request.seed,
+                source=request.source,
+                synthetic=request.synthetic,
+                mode="rounds" if request.staleness_exponent is None else "buffered",
+                strategy=request.strategy,
+                strategy_parameters=request.parameters,
+            )
+            return _OpenRun(self._store.create_run(new).id, request, strategy), RunOpened(0, None, True)
 
-        self._run_id, opened = await self._offload(find_or_create)
-        self._run = request.run
+        self._open_run, opened = await self._offload(find_or_create)
         # From now on notable events have a run to be kept with; those that were before come first.
         self.context.start_soon(self._provider.tell, Observe(self.context.ref, KEPT_EVENTS))
         return opened
@@ -128,9 +160,10 @@ class Aggregator(Actor):
     def _reopen(self, run_id: int) -> RunOpened:
         """Go on with a run that is in the record. Blocking."""
         self._store.reopen_run(run_id)
+        members = members_of(self._store.events(run_id))
         last = self._store.last_committed_round(run_id)
         if last == 0:
-            return RunOpened(0, None, True)
+            return RunOpened(0, None, True, members)
         weights = self._store.load_weights(run_id, last)
         row = self._store.rounds(run_id)[last - 1]
         check_params(weights)
@@ -140,10 +173,10 @@ class Aggregator(Actor):
                 f"the weights of round {last} are not those that were written; restore a copy of the file",
             )
         scored = any(one.round == last and one.model == "global" for one in self._store.evaluations(run_id))
-        return RunOpened(last, weights, scored)
+        return RunOpened(last, weights, scored, members)
 
     async def _close(self, request: CloseRun) -> None:
-        run_id, now_unix = self._id_of(request.run), self._now_unix()
+        run_id, now_unix = self._opened(request.run).id, self._now_unix()
         await self._offload(
             lambda _: self._store.end_run(
                 run_id, status=request.status, reason=request.reason, ended_unix=now_unix
@@ -151,38 +184,71 @@ class Aggregator(Actor):
         )
         logger.info("run %s: %s %s", request.run, request.status, request.reason)
 
-    def _id_of(self, run: str) -> int:
-        if self._run_id is None or run != self._run:
+    def _opened(self, run: str) -> _OpenRun:
+        if self._open_run is None or run != self._open_run.asked.run:
             raise Rejected(f"run {run!r} is not open here; ask OpenRun first")
-        return self._run_id
+        return self._open_run
 
     # --- rounds -----------------------------------------------------------------------------
 
     async def _aggregate(self, request: AggregateRequest) -> Aggregated:
-        run_id, started = self._id_of(request.run), trio.current_time()
-        mean = await self._offload(lambda _: average(request.updates))
+        run, started = self._opened(request.run), trio.current_time()
+        try:
+            state = await self._offload(lambda _: self._combine(run, request))
+        except (StrategyError, ParamsError) as error:
+            raise Rejected(str(error)) from error
+        fingerprint = model_sha256(state.params)
+        loss, accuracy = _mean_metric(request.updates, "loss"), _mean_metric(request.updates, "accuracy")
         now_unix, seconds = self._now_unix(), request.seconds + trio.current_time() - started
         row = RoundRow(
             number=request.round,
             started_unix=now_unix - seconds,
             ended_unix=now_unix,
             seconds=seconds,
-            train_loss=mean.loss,
-            train_accuracy=mean.accuracy,
-            model_sha256=mean.model_sha256,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            model_sha256=fingerprint,
         )
         updates = [_update_row(one) for one in request.attendance]
         await self._offload(
-            lambda _: self._store.commit_round(run_id, row, weights=mean.weights, updates=updates)
+            lambda _: self._store.commit_round(
+                run.id, row, weights=state.params, updates=updates, strategy_state=memory_arrays(state)
+            )
         )
+        run.state, run.round = state, request.round
         logger.info(
-            "round %d: averaged %d updates and committed in %.3f s, model %s",
+            "round %d: combined %d updates and committed in %.3f s, model %s",
             request.round,
             len(request.updates),
             trio.current_time() - started,
-            mean.model_sha256[:12],
+            fingerprint[:12],
         )
-        return Aggregated(request.round, mean.weights, mean.model_sha256, mean.loss, mean.accuracy, seconds)
+        return Aggregated(request.round, state.params, fingerprint, loss, accuracy, seconds)
+
+    def _combine(self, run: _OpenRun, request: AggregateRequest) -> State:
+        """Return the state after a round. Blocking."""
+        before = request.round - 1
+        state = run.state if run.round == before else self._load_state(run, before)
+        if run.asked.staleness_exponent is None:
+            return run.strategy.combine(
+                state, [Contribution(one.worker_id, one.weights, one.num_samples) for one in request.updates]
+            )
+        return combine_buffered(
+            run.strategy,
+            state,
+            [StaleUpdate(one.worker_id, one.weights, one.round - 1) for one in request.updates],
+            version=before,
+            params_of=lambda version: self._load_state(run, version).params,
+            exponent=run.asked.staleness_exponent,
+        )
+
+    def _load_state(self, run: _OpenRun, number: int) -> State:
+        """Return the state after a committed round; before the first that of a run that begins. Blocking."""
+        if number == 0:
+            return run.strategy.start(run.asked.first)
+        params = self._store.load_weights(run.id, number)
+        model = {f"model/{name}": array for name, array in params.items()}
+        return State.from_arrays({**model, **self._store.load_strategy_state(run.id, number)})
 
     def _failed_row(self, request: RecordFailedRound) -> RoundRow:
         now_unix = self._now_unix()
@@ -195,43 +261,66 @@ class Aggregator(Actor):
         )
 
     async def _keep_events(self, happened: Happened) -> None:
-        run_id, now_unix = self._run_id, self._now_unix()
-        assert run_id is not None  # it observes only a run that it has opened
+        assert self._open_run is not None  # it observes only a run that it has opened
+        run_id, now_unix = self._open_run.id, self._now_unix()
         rows = [row for event in happened.events if (row := _event_row(event, now_unix)) is not None]
         await self._offload(lambda _: self._store.add_events(run_id, rows))
 
+    async def _keep_score(self, scored: RegionScored) -> None:
+        if self._open_run is None:  # it came back in the middle of a run, and has not been asked yet
+            return
+        run_id = self._open_run.id
+        row = RegionScoreRow(
+            round=scored.round,
+            worker=scored.worker_id,
+            samples=scored.samples,
+            loss=scored.loss,
+            accuracy=scored.accuracy,
+            per_class=scored.per_class,
+        )
+        await self._offload(lambda _: self._store.save_region_scores(run_id, [row]))
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Average:
-    """The average of some updates, and of what they say of themselves, weighted by samples."""
 
-    weights: Params
-    model_sha256: str
-    loss: float
-    accuracy: float
+@dataclass(slots=True, eq=False)
+class _OpenRun:
+    """The run that is being recorded.
 
-
-def average(updates: Sequence[ModelUpdate]) -> Average:
-    """Return the average of updates: the same bytes in whatever order they stand.
-
-    Raises:
-        ParamsError: They do not fit together. The rules of a round never let such updates through.
+    Attributes:
+        id: Its key in the record.
+        asked: What it was opened with.
+        strategy: How its updates become the next model.
+        round: After which round `state` is the state; -1 when it is to be read from the record first.
+        state: What the strategy goes on from; without meaning while `round` is -1.
     """
-    ordered = sorted(updates, key=lambda one: one.worker_id)
-    weights = average_contributions(
-        Contribution(one.worker_id, one.weights, one.num_samples) for one in ordered
-    )
-    return Average(
-        weights=weights,
-        model_sha256=model_sha256(weights),
-        loss=_mean_metric(ordered, "loss"),
-        accuracy=_mean_metric(ordered, "accuracy"),
-    )
+
+    id: int
+    asked: OpenRun
+    strategy: Strategy
+    round: int = -1
+    state: State = field(default_factory=lambda: State({}))
+
+
+def memory_arrays(state: State) -> dict[str, NDArray[np.float32]]:
+    """Return what a strategy remembers beside the model, as named arrays: "v/W" and so on."""
+    return {name: array for name, array in state.to_arrays().items() if not name.startswith("model/")}
+
+
+def members_of(events: Iterable[EventRow]) -> tuple[str, ...]:
+    """Return the workers that had joined and not been lost when the last of the events was kept."""
+    members: set[str] = set()
+    for event in events:
+        worker_id = event.source.removeprefix("worker-")
+        if event.kind == "joined":
+            members.add(worker_id)
+        elif event.kind == "lost":
+            members.discard(worker_id)
+    return tuple(sorted(members))
 
 
 def _mean_metric(updates: Sequence[ModelUpdate], name: str) -> float:
     samples = sum(one.num_samples for one in updates)
-    return sum(one.num_samples * one.metrics[name] for one in updates) / samples
+    in_order = sorted(updates, key=lambda one: (one.worker_id, one.round))
+    return sum(one.num_samples * one.metrics[name] for one in in_order) / samples
 
 
 def _update_row(one: Attendance) -> UpdateRow:
@@ -245,6 +334,8 @@ def _update_row(one: Attendance) -> UpdateRow:
         seconds=one.seconds,
         bytes_in=one.bytes_received,
         bytes_out=one.bytes_sent,
+        train_seconds=one.train_seconds,
+        staleness=one.staleness,
     )
 
 

@@ -13,6 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from federation.errors import SettingsError
+from federation.learning import (
+    SCHEDULES,
+    STRATEGIES,
+    Schedule,
+    StrategyError,
+    make_schedule,
+    make_strategy,
+    strategy_parameters,
+)
+from federation.rules import Rules
 
 SOURCES = ("synthetic", "digits")
 DEFAULT_REGIONS = ("A", "B", "C")
@@ -287,8 +297,30 @@ class Joining(InWorkspace, Listening, Secured):
         return self.provider_file or self.workspace / "address.json"
 
 
+_PARAMETERS = tuple(dict.fromkeys(name for one in STRATEGIES for name in strategy_parameters(one)))
+
+
+def _of_strategies(parameter: str, help: str) -> Any:
+    """Return the setting of a parameter that some strategies have."""
+    takers = {name: strategy_parameters(name) for name in STRATEGIES}
+    defaults = {name: taken[parameter] for name, taken in takers.items() if parameter in taken}
+    listed = ", ".join(
+        name if value is None else f"{name} (by default {value:g})" for name, value in defaults.items()
+    )
+    return setting(None, f"Of --strategy {listed}: {help}")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Learning(Settings):
+class OfModel(Settings):
+    """Whoever has a model."""
+
+    model: str = setting(
+        "simple", "What is trained: 'simple', or package.module:name of what makes a model of yours."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning(OfModel):
     """How much is learnt in a run, and how."""
 
     rounds: int = setting(20, "How many rounds.", least=1, most=MANY)
@@ -296,20 +328,150 @@ class Learning(Settings):
     batch_size: int = setting(32, "Samples in a step of SGD.", least=1, most=MANY)
     learning_rate: float = setting(0.1, "Length of a step of SGD.", above=0.0)
     mu: float = setting(0.0, "Pull of FedProx towards the global model; 0 is plain FedAvg.", least=0.0)
+    schedule: str = setting(
+        "constant", "How the length of the steps changes from round to round.", choices=SCHEDULES
+    )
+    warm_up_rounds: int = setting(0, "Rounds in which it rises to its full length first.", least=0, most=MANY)
+    decay: float = setting(0.5, "Of --schedule steps: what each step multiplies by.", above=0.0, most=1.0)
+    decay_rounds: int = setting(10, "Of --schedule steps: rounds between two steps.", least=1, most=MANY)
+    least_rate: float = setting(
+        0.01, "Of --schedule cosine: the part that is left at the end.", above=0.0, most=1.0
+    )
     seed: int = setting(
         0, "Everything random comes from it: same seed, same model, to the last bit.", least=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.rate_schedule  # noqa: B018
+        except StrategyError as error:
+            raise SettingsError(f"--schedule {self.schedule}: {error}") from error
+
+    @property
+    def schedule_parameters(self) -> dict[str, str | float | int]:
+        """What `make_schedule` is told, but for the number of rounds."""
+        return {
+            "name": self.schedule,
+            "warm_up_rounds": self.warm_up_rounds,
+            "decay": self.decay,
+            "decay_rounds": self.decay_rounds,
+            "least": self.least_rate,
+        }
+
+    @property
+    def rate_schedule(self) -> Schedule:
+        """How the learning rate changes from round to round."""
+        return make_schedule(rounds=self.rounds, **self.schedule_parameters)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deciding(Settings):
+    """Who takes part in a round, when it is over, and how updates become the next model."""
+
+    min_workers: int = setting(1, "How many workers the first round waits for.", least=1, most=MANY)
+    fraction: float = setting(1.0, "Part of the workers that is asked in a round.", above=0.0, most=1.0)
+    quorum: int | None = setting(
+        None, "So many updates are enough for a round [default: all that were asked].", least=1, most=MANY
+    )
+    grace: float | None = setting(
+        None,
+        "Seconds for the others when the quorum is there [default: a quarter of what the quorum took].",
+        least=0.0,
+        most=A_DAY_SECONDS,
+    )
+    round_deadline: float = setting(
+        600.0, "Seconds after which a round goes on without who is late.", above=0.0, most=A_DAY_SECONDS
+    )
+    return_seconds: float = setting(
+        10.0, "How long a round waits for a lost worker to come back.", least=0.0, most=A_DAY_SECONDS
+    )
+    mode: str = setting(
+        "rounds", "Wait for each round's updates, or for any few: FedBuff.", choices=("rounds", "buffered")
+    )
+    buffer_size: int = setting(
+        2, "Of --mode buffered: how many updates make the next model.", least=1, most=MANY
+    )
+    staleness_exponent: float = setting(
+        0.5,
+        "Of --mode buffered: an update s models old counts for 1 / (1 + s) to this power.",
+        least=0.0,
+        most=100.0,
+    )
+    strategy: str = setting("fedavg", "How updates become the next model.", choices=tuple(STRATEGIES))
+    server_learning_rate: float | None = _of_strategies("server_learning_rate", "how far to move.")
+    momentum: float | None = _of_strategies("momentum", "share of the last direction that is kept.")
+    beta1: float | None = _of_strategies("beta1", "share of the last direction that is kept.")
+    beta2: float | None = _of_strategies("beta2", "share of the last squares that is kept.")
+    tau: float | None = _of_strategies("tau", "how adaptive; smaller is more.")
+    trimmed_share: float | None = _of_strategies("trimmed_share", "part that is left out at either end.")
+    byzantine: int | None = _of_strategies("byzantine", "how many workers may be faulty.")
+    selected: int | None = _of_strategies("selected", "how many models to average.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fewest = self._fewest_updates()
+        if self.quorum is not None and self.quorum < fewest:
+            raise SettingsError(
+                f"--quorum {self.quorum}: --strategy {self.strategy} needs {fewest} updates; raise the quorum"
+            )
+        if self.quorum is not None and self.quorum > self.min_workers:
+            raise SettingsError(
+                f"--quorum {self.quorum}: the run begins with {self.min_workers} workers, so it could not be "
+                "reached; lower it, or raise --min-workers"
+            )
+        if self.mode == "buffered" and self.fraction != 1.0:
+            raise SettingsError(
+                f"--fraction {self.fraction:g}: in --mode buffered every worker is asked; leave it out"
+            )
+        enough = self.buffer_size if self.mode == "buffered" else self.min_workers
+        if enough < fewest:
+            flag = "--buffer-size" if self.mode == "buffered" else "--min-workers"
+            less = ", or expect fewer faulty ones with --byzantine 0" if fewest > 1 else ""
+            raise SettingsError(
+                f"--strategy {self.strategy}: it needs {fewest} updates, and {flag} is {enough}; "
+                f"raise that{less}"
+            )
+
+    @property
+    def strategy_parameters(self) -> dict[str, float | int]:
+        """What the strategy is given, where that is not its default."""
+        return {name: value for name in _PARAMETERS if (value := getattr(self, name)) is not None}
+
+    @property
+    def rules(self) -> Rules:
+        """When a round is over."""
+        fewest = self._fewest_updates()
+        return Rules(
+            quorum=self.quorum,
+            needed=max(fewest, self.quorum or 1),
+            grace_seconds=self.grace,
+            deadline_seconds=self.round_deadline,
+            return_seconds=self.return_seconds,
+        )
+
+    def _fewest_updates(self) -> int:
+        allowed = strategy_parameters(self.strategy)
+        for name in self.strategy_parameters:
+            if name not in allowed:
+                takes = ", ".join(flag_of(one) for one in allowed) or "none"
+                raise SettingsError(
+                    f"{flag_of(name)}: --strategy {self.strategy} has no such parameter; it takes {takes}"
+                )
+        try:
+            return make_strategy(self.strategy, **self.strategy_parameters).fewest
+        except StrategyError as error:
+            raise SettingsError(f"--strategy {self.strategy}: {error}") from error
 
 
 # --- the roles ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProviderConfig(Learning, InWorkspace, Listening, Secured):
+class ProviderConfig(Learning, Deciding, InWorkspace, Listening, Secured):
     """The Provider: runs the rounds."""
 
     run: str = setting("", "Name of the run; one that is in the record goes on [default: from the time].")
-    min_workers: int = setting(1, "How many workers the first round waits for.", least=1, most=MANY)
     register_seconds: float = setting(
         60.0, "How long to wait for the others before giving up.", least=0.1, most=A_DAY_SECONDS
     )
@@ -334,14 +496,14 @@ class AggregatorConfig(Joining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatorConfig(Joining, ReadingRegions):
+class EvaluatorConfig(Joining, ReadingRegions, OfModel):
     """The Evaluator: scores the global model on a region that nobody trains on."""
 
     region: str = setting(EVALUATION_REGION, "Region to score on: a name in the dataset, or a file.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkersConfig(Joining, ReadingRegions):
+class WorkersConfig(Joining, ReadingRegions, OfModel):
     """Workers, one for each region, in one process."""
 
     region: tuple[str, ...] = setting(
@@ -360,7 +522,7 @@ class WorkersConfig(Joining, ReadingRegions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartConfig(Learning, InWorkspace, Listening):
+class StartConfig(Learning, Deciding, InWorkspace, Listening):
     """The whole coordinated mode on this machine, every role its own process."""
 
     source: str = setting(

@@ -6,45 +6,35 @@ disk, and so it can be started again at any time: the record says how far the ru
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import TypeVar
+import math
 
 import trio
 
+from federation.buffer import Buffer
 from federation.config import ProviderConfig
-from federation.errors import FederationError, QuorumLost, RunFailed, Unreachable
-from federation.events import (
-    AloneEvaluated,
-    RoleLost,
-    RoundCommitted,
-    RoundEvaluated,
-    RoundStarted,
-    RunBegun,
-    RunPlanned,
-    TrainingAlone,
-)
-from federation.learning import Params, ParamsError, SimpleClassifier, check_params
+from federation.errors import QuorumLost, RunFailed, Unreachable
+from federation.events import AloneEvaluated, RoundStarted, RunBegun, RunPlanned, TrainingAlone
+from federation.learning import Params, ParamsError, check_params, generator_for
 from federation.messages import (
     ALONE_ROUND,
-    AggregateRequest,
+    Attendance,
     CloseRun,
     EvaluateRequest,
-    GlobalModelBroadcast,
-    OpenRun,
     RecordFailedRound,
     Register,
     RunOpened,
     TrainAlone,
     TrainRequest,
 )
+from federation.models import ModelFactory
 from federation.round import Round, Verdict
+from federation.sampling import draw_workers
+from federation.services import Services
 from federation.state import RunState
-from trioactor import ActorRef, Rejected, Request
 from trioactor.actor import Context
-from trioactor.errors import DeliveryError, HandlerFailed
 
-R = TypeVar("R")
+# What workers say of the last model is worth a moment, and no more: they may be of a kind that says nothing.
+LAST_SCORES_SECONDS = 1.0
 
 
 class Course:
@@ -53,12 +43,13 @@ class Course:
     Args:
         state: What is known of the run; the Provider's handlers keep it up to date.
         context: The Provider's, for tasks that send what may have to wait.
+        make_model: Makes the model that the run begins with.
     """
 
-    def __init__(self, state: RunState, context: Context) -> None:
+    def __init__(self, state: RunState, context: Context, make_model: ModelFactory) -> None:
         self._state = state
         self._context = context
-        self._opened_by: ActorRef | None = None  # the Aggregator that has the run open
+        self._make_model = make_model
 
     async def run(self) -> None:
         """Run all of it.
@@ -66,23 +57,32 @@ class Course:
         Raises:
             FederationError: It cannot go on; the text says why, and what is kept.
         """
-        config = self._state.config
-        self._state.note(RunPlanned, self._state.run, config.rounds, config.min_workers)
+        state, config = self._state, self._state.config
+        state.note(RunPlanned, state.run, config.rounds, config.min_workers)
         await self._wait_for_everyone()
-        pattern = self._state.roster.pattern
-        opened = await self._ask("aggregator", self._open_request(pattern))
-        self._state.committed = opened.round
-        weights = self._first_weights(opened, pattern)
-        self._state.note(RunBegun, opened.round + 1, pattern.source, pattern.synthetic)
+        pattern = state.roster.pattern
+        state.first = self._first_weights(pattern)
+        self._services = Services(state, self._context, state.first)
+        opened = await self._services.ask("aggregator", self._services.open_request(pattern))
+        state.roster.expect(opened.members, state.now() + config.return_seconds)
+        state.committed = opened.round
+        weights = self._weights_to_go_on_from(opened)
+        state.note(RunBegun, opened.round + 1, pattern.source, pattern.synthetic)
         if not opened.evaluated:
-            await self._evaluate(opened.round, weights)
-        self._state.scored = opened.round
-        for number in range(opened.round + 1, config.rounds + 1):
-            weights = await self._one_round(number, weights)
-        await self._until(lambda: self._state.scored >= config.rounds)
+            await self._services.evaluate(opened.round, weights)
+        state.scored = opened.round
+        if config.mode == "buffered":
+            await self._fill_buffers(opened.round + 1, weights)
+        else:
+            for number in range(opened.round + 1, config.rounds + 1):
+                weights = await self._one_round(number, weights)
+        await self._services.until(lambda: state.scored >= config.rounds)
+        await self._wait_for_region_scores()
         if config.alone:
             await self._compare_with_alone()
-        await self._ask("aggregator", CloseRun(self._state.run, "finished", ""))
+        await self._services.ask("aggregator", CloseRun(state.run, "finished", ""))
+
+    # --- before the rounds ------------------------------------------------------------------
 
     async def _wait_for_everyone(self) -> None:
         config = self._state.config
@@ -95,21 +95,15 @@ class Course:
             "look into its log, or give --register-seconds more"
         )
 
-    def _open_request(self, pattern: Register) -> OpenRun:
-        return OpenRun(
-            run=self._state.run,
-            settings=json.dumps(self._state.config.for_record()),
-            seed=self._state.config.seed,
-            source=pattern.source,
-            synthetic=pattern.synthetic,
-        )
+    def _first_weights(self, pattern: Register) -> Params:
+        chance = generator_for(self._state.config.seed, "model")
+        return self._make_model(pattern.num_features, pattern.num_classes, chance).get_weights()
 
-    def _first_weights(self, opened: RunOpened, pattern: Register) -> Params:
-        fresh = SimpleClassifier(pattern.num_features, pattern.num_classes).get_weights()
+    def _weights_to_go_on_from(self, opened: RunOpened) -> Params:
         if opened.weights is None:
-            return fresh
+            return self._state.first
         try:
-            check_params(opened.weights, fresh)
+            check_params(opened.weights, self._state.first)
         except ParamsError as error:
             raise RunFailed(
                 f"run {self._state.run} cannot go on with these regions: {error}; prepare the data that it "
@@ -117,146 +111,140 @@ class Course:
             ) from error
         return opened.weights
 
+    # --- rounds -----------------------------------------------------------------------------
+
     async def _one_round(self, number: int, weights: Params) -> Params:
         """Run one round; return the new global model, committed.
 
-        It is scored while the next round is trained. At most one model is committed and not scored, so
-        the record never lags by more.
+        It is scored while the next round is trained.
         """
-        await self._wait_for_a_worker()
-        asked = dict(self._state.roster.workers)
-        open_round = Round(train_request(self._state.config, number, weights), asked, self._state.now())
-        self._state.round = open_round
-        self._state.note(RoundStarted, number, open_round.asked)
-        for register in asked.values():
-            self._context.start_soon(register.actor.tell, open_round.request)
-        await self._until(lambda: open_round.complete)
-        open_round.close(self._state.now())
-        if not open_round.updates:
-            await self._give_up(open_round)
-        await self._until(lambda: self._state.scored >= number - 1)
-        committed = await self._commit(open_round)
-        self._context.start_soon(self._evaluate_beside, number, committed)
-        return committed
-
-    async def _commit(self, closed: Round) -> Params:
-        attendance = closed.attendance(self._state.now())
-        aggregated = await self._ask(
-            "aggregator",
-            AggregateRequest(
-                run=self._state.run,
-                round=closed.number,
-                updates=closed.updates,
-                attendance=attendance,
-                seconds=closed.seconds(self._state.now()),
-            ),
+        state, config = self._state, self._state.config
+        await self._wait_for_workers()
+        now = state.now()
+        asked = draw_workers(
+            state.roster.members(now),
+            fraction=config.fraction,
+            least=config.rules.needed,
+            seed=config.seed,
+            round_number=number,
         )
-        self._state.committed, self._state.model_sha256 = closed.number, aggregated.model_sha256
-        self._state.note(
-            RoundCommitted,
-            closed.number,
-            tuple(update.worker_id for update in closed.updates),
-            len(closed.asked),
-            aggregated.loss,
-            aggregated.accuracy,
-            aggregated.seconds,
-            sum(one.bytes_sent + one.bytes_received for one in attendance),
-            aggregated.model_sha256,
+        away = {name: state.roster.away[name] for name in asked if name not in state.roster.workers}
+        open_round = Round(train_request(config, number, weights), asked, now, config.rules, away)
+        state.round = open_round
+        state.note(RoundStarted, number, open_round.asked)
+        for name in open_round.waiting:
+            self._context.start_soon(state.roster.workers[name].actor.tell, open_round.request)
+        await self._services.until(lambda: open_round.over(state.now()), lambda: open_round.over_at)
+        open_round.close(state.now())
+        attendance, seconds = open_round.attendance(state.now()), open_round.seconds(state.now())
+        if not open_round.succeeded:
+            await self._give_up(number, attendance, len(open_round.updates), seconds)
+        return await self._services.commit(
+            number, open_round.updates, attendance, len(open_round.asked), seconds
         )
-        model = GlobalModelBroadcast(closed.number, aggregated.weights, aggregated.model_sha256)
-        for register in self._state.roster.workers.values():
-            self._context.start_soon(register.actor.tell, model)
-        return aggregated.weights
 
-    async def _evaluate_beside(self, number: int, weights: Params) -> None:
-        try:
-            await self._evaluate(number, weights)
-        except FederationError as error:
-            self._state.scoring_failure = error
-        else:
-            self._state.scored = number
-        self._state.stir()
-
-    async def _until(self, ready: Callable[[], bool]) -> None:
-        """Wait for something of a round, but no longer than models can be scored."""
-        state = self._state
-        await state.until(lambda: ready() or state.scoring_failure is not None)
-        if state.scoring_failure is not None:
-            raise state.scoring_failure
-
-    async def _evaluate(self, number: int, weights: Params) -> None:
-        score = await self._ask("evaluator", EvaluateRequest(self._state.run, number, weights))
-        self._state.note(RoundEvaluated, number, score.loss, score.accuracy)
-
-    async def _give_up(self, closed: Round) -> None:
-        attendance = closed.attendance(self._state.now())
-        why = _grouped({one.worker_id: f"{one.outcome}: {one.reason}" for one in attendance})
-        reason = f"round {closed.number}: no update was accepted ({why})"
-        failed = RecordFailedRound(
-            self._state.run, closed.number, reason, attendance, closed.seconds(self._state.now())
-        )
-        await self._ask("aggregator", failed)
-        if self._state.committed and all(one.outcome == Verdict.LOST for one in attendance):
-            raise QuorumLost(f"{reason}; {self._kept()}")
+    async def _give_up(
+        self, number: int, attendance: tuple[Attendance, ...], accepted: int, seconds: float
+    ) -> None:
+        left_out = {one.worker_id: one for one in attendance if one.outcome != Verdict.ACCEPTED}
+        why = _grouped({name: f"{one.outcome}: {one.reason}" for name, one in left_out.items()})
+        needed = self._state.config.rules.needed
+        few = f"only {accepted} of the {needed} needed updates were accepted" if accepted else ""
+        reason = f"round {number}: {few or 'no update was accepted'} ({why})"
+        failed = RecordFailedRound(self._state.run, number, reason, attendance, seconds)
+        await self._services.ask("aggregator", failed)
+        missing = {Verdict.LOST, Verdict.LATE}
+        if self._state.committed and all(one.outcome in missing for one in left_out.values()):
+            raise QuorumLost(f"{reason}; {self._state.kept}")
         raise RunFailed(reason)
 
-    async def _wait_for_a_worker(self) -> None:
-        seconds = self._state.config.register_seconds
+    async def _wait_for_workers(self) -> None:
+        """Wait until there are enough for a round: there, or expected back."""
+        state, needed = self._state, self._state.config.rules.needed
+        seconds = state.config.register_seconds
         with trio.move_on_after(seconds):
-            await self._state.until(lambda: bool(self._state.roster.workers))
+            await state.until(lambda: len(state.roster.members(state.now())) >= needed)
             return
-        reason = f"no worker is left, and none came back within {seconds:g} s"
-        if self._state.committed:
-            raise QuorumLost(f"{reason}; {self._kept()}")
+        left = len(state.roster.members(state.now()))
+        what = f"{left} of the {needed} needed workers are left" if left else "no worker is left"
+        reason = f"{what}, and none came back within {seconds:g} s"
+        if state.committed:
+            raise QuorumLost(f"{reason}; {state.kept}")
         raise RunFailed(reason)
 
-    def _kept(self) -> str:
-        return f"committed up to round {self._state.committed} of {self._state.config.rounds}"
+    # --- buffered mode ----------------------------------------------------------------------
+
+    async def _fill_buffers(self, number: int, weights: Params) -> None:
+        """Aggregate a buffer full of updates again and again, while the workers go on training."""
+        state, config = self._state, self._state.config
+        if number > config.rounds:
+            return
+        await self._wait_for_workers()
+        buffer = Buffer(config.buffer_size, train_request(config, number, weights), state.now(), config.rules)
+        state.round = buffer
+        while True:
+            self._ask_the_idle(buffer)
+            state.note(RoundStarted, buffer.number, buffer.asked)
+            await self._services.until(lambda: self._filled(buffer), lambda: buffer.over_at)
+            batch = buffer.empty(state.now())
+            number = batch.number
+            if len(batch.updates) < config.rules.needed:
+                await self._give_up(number, batch.attendance, len(batch.updates), batch.seconds)
+            asked = len({one.worker_id for one in batch.attendance})
+            weights = await self._services.commit(
+                number, batch.updates, batch.attendance, asked, batch.seconds
+            )
+            if number == config.rounds:
+                return
+            await self._wait_for_workers()
+            buffer.publish(train_request(config, number + 1, weights), state.now())
+
+    def _filled(self, buffer: Buffer) -> bool:
+        """Return whether a buffer is to be emptied. Whoever has nothing to do is asked first."""
+        self._ask_the_idle(buffer)
+        return buffer.over(self._state.now())
+
+    def _ask_the_idle(self, buffer: Buffer) -> None:
+        workers = self._state.roster.workers
+        for name in buffer.idle(workers):
+            self._context.start_soon(workers[name].actor.tell, buffer.ask(name, self._state.now()))
+
+    # --- after the rounds -------------------------------------------------------------------
 
     async def _compare_with_alone(self) -> None:
         """Have each worker train by itself and score what it reaches: what federating is worth."""
-        self._state.round = None
-        self._state.alone = dict.fromkeys(sorted(self._state.roster.workers))
-        self._state.note(TrainingAlone, tuple(self._state.alone))
-        for register in self._state.roster.workers.values():
-            self._context.start_soon(register.actor.tell, alone_request(self._state.config))
-        await self._state.until(lambda: None not in self._state.alone.values())
-        for worker_id, weights in sorted(self._state.alone.items()):
-            assert weights is not None
-            question = EvaluateRequest(self._state.run, ALONE_ROUND, weights, alone=worker_id)
-            score = await self._ask("evaluator", question)
-            self._state.note(AloneEvaluated, worker_id, score.loss, score.accuracy)
+        state = self._state
+        state.round = None
+        state.alone = dict.fromkeys(state.roster.members(state.now()))
+        state.note(TrainingAlone, tuple(state.alone))
+        for name in state.alone:
+            if name in state.roster.workers:
+                request = alone_request(state.config, state.first)
+                self._context.start_soon(state.roster.workers[name].actor.tell, request)
+        await state.until(lambda: self._alone_until() <= state.now(), self._alone_until)
+        for worker_id, weights in sorted(state.alone.items()):
+            if weights is not None:
+                question = EvaluateRequest(state.run, ALONE_ROUND, weights, alone=worker_id)
+                score = await self._services.ask("evaluator", question)
+                state.note(AloneEvaluated, worker_id, score.loss, score.accuracy)
 
-    async def _ask(self, role: str, question: Request[R]) -> R:
-        """Ask a service; when it is gone, wait for it to come back and ask again.
+    async def _wait_for_region_scores(self) -> None:
+        """Have what the workers say of the last model written down, unless it takes them too long."""
+        state = self._state
 
-        Asking twice is safe: what is on disk already is not written again.
-        """
-        while True:
-            actor = await self._service(role)
-            try:
-                if role == "aggregator" and actor != self._opened_by and not isinstance(question, OpenRun):
-                    await actor.ask(
-                        self._open_request(self._state.roster.pattern)
-                    )  # another one, after a crash
-                answer = await actor.ask(question)
-                self._opened_by = actor if role == "aggregator" else self._opened_by
-                return answer
-            except HandlerFailed as failure:
-                raise RunFailed(f"the {role} failed: {failure}") from failure
-            except Rejected as declined:
-                raise RunFailed(f"the {role} declined: {declined}") from declined
-            except DeliveryError as error:
-                if self._state.roster.strike_service(role, actor):
-                    self._state.note(RoleLost, role, str(error))
+        def said() -> bool:
+            return all(state.region_scores.get(name) == state.committed for name in state.roster.workers)
 
-    async def _service(self, role: str) -> ActorRef:
-        seconds = self._state.config.register_seconds
-        with trio.move_on_after(seconds):
-            await self._state.until(lambda: role in self._state.roster.services)
-            return self._state.roster.services[role]
-        raise Unreachable(
-            f"the {role} is gone, and did not come back within {seconds:g} s; {self._kept()}; start it again"
+        with trio.move_on_after(LAST_SCORES_SECONDS):
+            await state.until(said)
+
+    def _alone_until(self) -> float:
+        """Return until when models that workers train alone are waited for, as it looks now."""
+        roster = self._state.roster
+        training = [name for name, weights in self._state.alone.items() if weights is None]
+        return max(
+            (math.inf if name in roster.workers else roster.away.get(name, -math.inf) for name in training),
+            default=-math.inf,
         )
 
 
@@ -267,21 +255,23 @@ def train_request(config: ProviderConfig, number: int, weights: Params) -> Train
         weights=weights,
         epochs=config.epochs,
         batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate * config.rate_schedule.factor(number),
         mu=config.mu,
         seed=config.seed,
     )
 
 
-def alone_request(config: ProviderConfig) -> TrainAlone:
+def alone_request(config: ProviderConfig, first: Params) -> TrainAlone:
     """Return what workers are asked when the rounds are over."""
     return TrainAlone(
+        weights=first,
         rounds=config.rounds,
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         mu=config.mu,
         seed=config.seed,
+        schedule=config.schedule_parameters,
     )
 
 

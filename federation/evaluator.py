@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import Unpack
 
 import trio
 
 from federation.config import EVALUATION_REGION
-from federation.joining import stay_joined
+from federation.joining import Member, Ties
 from federation.learning import Metrics, Model, Params, ParamsError, Region, SimpleClassifier
 from federation.messages import Evaluated, EvaluateRequest, Join, RunOver
 from federation.offload import Offload, in_thread
 from persistence import BaselineRow, EvaluationRow, RoundPersistence
-from trioactor import Actor, ActorRef, Rejected
+from trioactor import ActorRef, Rejected
 
 logger = logging.getLogger(__name__)
 
 
-class Evaluator(Actor):
+class Evaluator(Member):
     """The judge of every global model, and of what each worker reaches alone.
 
     Args:
@@ -26,9 +26,8 @@ class Evaluator(Actor):
         store: The record. Its owner closes it after the actor has ended.
         provider: Whom it works for.
         model: What takes the weights to be scored; by default a `SimpleClassifier`.
-        connect_seconds: How long to look for a Provider that is gone, before giving up.
-        on_over: Told how the run ended.
         offload: Where scoring and writing run.
+        ties: See `Ties`.
     """
 
     def __init__(
@@ -38,22 +37,18 @@ class Evaluator(Actor):
         provider: ActorRef,
         *,
         model: Model | None = None,
-        connect_seconds: float = 60.0,
-        on_over: Callable[[RunOver], None] = lambda _over: None,
         offload: Offload = in_thread,
+        **ties: Unpack[Ties],
     ) -> None:
+        super().__init__(provider, **ties)
         self._region = region
         self._store = store
-        self._provider = provider
         self._model = model or SimpleClassifier(region.feature_count, region.class_count)
-        self._connect_seconds = connect_seconds
-        self._on_over = on_over
         self._offload = offload
 
-    async def pre_start(self) -> None:
-        """Begin to offer the service."""
-        join = Join("evaluator", self.context.ref)
-        self.context.start_soon(stay_joined, self._provider, join, self._connect_seconds)
+    def offer(self) -> Join:
+        """Return that it offers to score."""
+        return Join("evaluator", self.context.ref)
 
     async def receive(self, message: EvaluateRequest | RunOver) -> Evaluated | None:
         """Handle one message. What the disk refuses is a failure of the actor, and of the run."""
@@ -61,8 +56,7 @@ class Evaluator(Actor):
             case EvaluateRequest():
                 return await self._evaluate(message)
             case RunOver():
-                self._on_over(message)
-                self.context.stop()
+                await super().receive(message)
         return None
 
     async def _evaluate(self, request: EvaluateRequest) -> Evaluated:

@@ -89,11 +89,13 @@ class WorkerLost:
         at_seconds: When.
         worker_id: Which.
         reason: Why, in words.
+        expected_seconds: How long it is expected back; 0 for one that has left.
     """
 
     at_seconds: float
     worker_id: str
     reason: str
+    expected_seconds: float
 
 
 @message("federation.event.run_begun")

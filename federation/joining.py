@@ -1,15 +1,17 @@
-"""How a role finds the Provider, and finds it again."""
+"""`Member`: an actor that works for the Provider. It finds it, finds it again, and ends with the run."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any, TypedDict, Unpack
 
 import trio
 
 from federation.credentials import in_flags
 from federation.errors import Refused, Unreachable
-from federation.messages import Join, Register
-from trioactor import ActorRef
+from federation.messages import Join, Register, RunOver
+from trioactor import Actor, ActorRef
 from trioactor.errors import DeliveryError, PeerDown, Rejected
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,59 @@ LAST_RETRY_SECONDS = 2.0
 # That does not pass by waiting, unless the peer was about to end or to begin.
 _DISAGREED = "the handshake with "
 REFUSED_SECONDS = 1.0
+
+
+class Ties(TypedDict, total=False):
+    """What every member may be given beside its own work.
+
+    Attributes:
+        connect_seconds: How long to look for a Provider that is gone, before giving up; by default 60.
+        on_over: Told how the run ended.
+        on_unreachable: Told that the Provider is gone for good; then the member ends. Without it, it fails.
+    """
+
+    connect_seconds: float
+    on_over: Callable[[RunOver], None]
+    on_unreachable: Callable[[Unreachable], None]
+
+
+class Member(Actor):
+    """Base of the Aggregator, the Evaluator and the Workers.
+
+    Args:
+        provider: Whom it works for.
+        ties: See `Ties`.
+    """
+
+    def __init__(self, provider: ActorRef, **ties: Unpack[Ties]) -> None:
+        self._provider = provider
+        self._connect_seconds = ties.get("connect_seconds", 60.0)
+        self._on_over = ties.get("on_over")
+        self._on_unreachable = ties.get("on_unreachable")
+
+    def offer(self) -> Join | Register:
+        """Return what it offers the Provider."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it offers")
+
+    async def pre_start(self) -> None:
+        """Begin to offer it."""
+        self.context.start_soon(self._stay)
+
+    async def receive(self, message: Any) -> Any:
+        """Handle what every member hears: that the run is over."""
+        if isinstance(message, RunOver):
+            if self._on_over is not None:
+                self._on_over(message)
+            self.context.stop()
+
+    async def _stay(self) -> None:
+        try:
+            await stay_joined(self._provider, self.offer(), self._connect_seconds)
+        except Unreachable as error:
+            if self._on_unreachable is None:
+                raise
+            self._on_unreachable(error)
+            self.context.stop()
 
 
 async def stay_joined(provider: ActorRef, offer: Join | Register, connect_seconds: float) -> None:

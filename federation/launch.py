@@ -10,8 +10,9 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -21,25 +22,39 @@ from federation.config import (
     DEFAULT_REGIONS,
     EVALUATION_REGION,
     Address,
+    Deciding,
+    Learning,
+    OfModel,
     ProviderConfig,
     StartConfig,
+    TlsFiles,
 )
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import STATUS_OF_RUN, ExitStatus
 from federation.evaluator import Evaluator
 from federation.events import Event, RunEnded, RunPlanned
-from federation.learning import Region
+from federation.learning import Model, Region
 from federation.messages import StopRun
+from federation.models import model_factory
 from federation.observer import Observer
 from federation.processes import python_command
 from federation.provider import Provider
-from federation.roles import now_unix, open_record, role_system, wait_until_ended
+from federation.roles import (
+    PROVIDER_ID,
+    model_for,
+    now_unix,
+    open_record,
+    role_system,
+    supervise,
+    wait_until_ended,
+)
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.view import ProcessChanged, RunView, reduce
 from federation.worker import Worker
 from federation.workspace import RunFolder, forget_the_dead, read_address, wait_for_address
-from trioactor import ActorRef, ActorSystem
+from persistence import RoundPersistence
+from trioactor import Actor, ActorRef, ActorSystem
 from trioactor.process import SendSignal
 
 logger = logging.getLogger(__name__)
@@ -208,15 +223,18 @@ def _provider_command(config: StartConfig, folder: RunFolder) -> list[str]:
 def _member_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[str]]:
     place = ["--workspace", str(config.workspace), "--provider-file", str(folder.address)]
     join = [*place, "--connect-seconds", str(config.register_seconds)]
+    model = OfModel(model=config.model).as_flags()  # the Aggregator needs to know of weights only
     regions = {
         name: str(config.dataset / f"region_{name}.npz") for name in (*DEFAULT_REGIONS, EVALUATION_REGION)
     }
     commands = {
         "aggregator": python_command("federation", "aggregator", *join),
-        "evaluator": python_command("federation", "evaluator", *join, "--region", regions[EVALUATION_REGION]),
+        "evaluator": python_command(
+            "federation", "evaluator", *join, *model, "--region", regions[EVALUATION_REGION]
+        ),
     }
     for name in DEFAULT_REGIONS:
-        commands[name] = python_command("federation", "workers", *join, "--region", regions[name])
+        commands[name] = python_command("federation", "workers", *join, *model, "--region", regions[name])
     if config.tls:
         for name, command in commands.items():
             command += folder.tls_files(certificate_of(name)).as_flags()
@@ -230,18 +248,13 @@ def certificate_of(role: str) -> str:
 
 def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
     """Return the Provider's part of the settings."""
+    shared = {one.name: getattr(config, one.name) for kind in (Learning, Deciding) for one in fields(kind)}
     cert, key, ca = folder.tls_files("provider") if config.tls else (None, None, None)
     return ProviderConfig(
-        rounds=config.rounds,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        mu=config.mu,
-        seed=config.seed,
+        **shared,
         workspace=config.workspace,
         listen=config.listen,
         run=folder.run,
-        min_workers=config.min_workers,
         register_seconds=config.register_seconds,
         alone=config.alone,
         provider_file=folder.address,
@@ -249,6 +262,10 @@ def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
         tls_key=key,
         tls_ca=ca,
     )
+
+
+def _tls_settings(files: TlsFiles) -> dict[str, Path]:
+    return {"tls_cert": files.cert, "tls_key": files.key, "tls_ca": files.ca}
 
 
 def environment_of_roles() -> dict[str, str]:
@@ -326,7 +343,7 @@ async def _conclude_soon(watch: RunWatch) -> None:
 
 async def _observe(system: ActorSystem, folder: RunFolder, watch: RunWatch, config: StartConfig) -> None:
     where = await wait_for_address(folder.address, config.register_seconds)
-    provider = system.ref(*where.address, "provider")
+    provider = system.ref(*where.address, PROVIDER_ID)
     await system.actor_of(partial(Observer, provider, watch.see), "observer")
     await watch.over.wait()
     if watch.failure is not None:
@@ -363,21 +380,43 @@ async def run_in_process(
     watch = RunWatch(screen)
     with screen, open_record(config.database) as store:
         async with ActorSystem("federation") as system, trio.open_nursery() as nursery:
-            provider = await system.actor_of(
-                partial(Provider, provider_config(config, folder), folder.run), "provider"
-            )
+            provider = await supervise(system, cast_in_process(config, folder, regions, store, system))
             await system.actor_of(partial(Observer, provider, watch.see), "observer")
-            await system.actor_of(partial(Aggregator, store, provider, now_unix=now_unix), "aggregator")
-            evaluator = partial(Evaluator, regions[EVALUATION_REGION], store, provider)
-            await system.actor_of(evaluator, "evaluator")
-            for name in DEFAULT_REGIONS:
-                await system.actor_of(partial(Worker, name, regions[name], provider), f"worker-{name}")
             nursery.start_soon(watch.tick)
             nursery.start_soon(_pass_on, stop, provider)
             await watch.over.wait()
             nursery.cancel_scope.cancel()
         screen.tick(trio.current_time())
     return watch.outcome(stop)
+
+
+def cast_in_process(
+    config: StartConfig,
+    folder: RunFolder,
+    regions: dict[str, Region],
+    store: RoundPersistence,
+    system: ActorSystem,
+) -> dict[str, Callable[[], Actor]]:
+    """Return all roles of a run in one system, the Provider first."""
+    make_model = model_factory(config.model)
+
+    def provider() -> ActorRef:
+        found = system.find(PROVIDER_ID)
+        assert found is not None  # it is started before the others
+        return found
+
+    def model() -> Model:
+        return model_for(regions[EVALUATION_REGION], make_model)
+
+    def worker(name: str) -> Worker:
+        return Worker(name, regions[name], provider(), model=model())
+
+    return {
+        "provider": lambda: Provider(provider_config(config, folder), folder.run, make_model),
+        "aggregator": lambda: Aggregator(store, provider(), now_unix=now_unix),
+        "evaluator": lambda: Evaluator(regions[EVALUATION_REGION], store, provider(), model=model()),
+        **{f"worker-{name}": partial(worker, name) for name in DEFAULT_REGIONS},
+    }
 
 
 async def _pass_on(stop: Stop, provider: ActorRef) -> None:

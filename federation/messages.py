@@ -9,10 +9,13 @@ Who says what to whom, in the order of a run:
 | `OpenRun` | Provider | Aggregator | `RunOpened` |
 | `TrainRequest` | Provider | Worker | later a `ModelUpdate` or a `TrainingFailed` |
 | `ModelUpdate` | Worker | Provider | `Receipt` |
+| `Withdraw` | whoever runs a Worker | Worker | |
+| `Leave` | Worker | Provider | |
 | `AggregateRequest` | Provider | Aggregator | `Aggregated`, once it is on disk |
 | `RecordFailedRound` | Provider | Aggregator | `Recorded` |
 | `EvaluateRequest` | Provider | Evaluator | `Evaluated`, once it is on disk |
-| `GlobalModelBroadcast` | Provider | Workers | |
+| `GlobalModelBroadcast` | Provider | Workers | later a `RegionScored` |
+| `RegionScored` | Worker | Provider, which passes it on to the Aggregator | |
 | `TrainAlone` | Provider | Worker | later a `ModelAlone` or a `TrainingFailed` |
 | `CloseRun` | Provider | Aggregator | `Recorded` |
 | `RunOver` | Provider | everyone | |
@@ -27,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from federation.learning import Params
@@ -117,6 +121,30 @@ class Register(Request[Welcome]):
         _check_at_least(2, num_classes=self.num_classes)
 
 
+@message("federation.withdraw")
+class Withdraw:
+    """End, and say so to the Provider.
+
+    Attributes:
+        reason: Why, in words.
+    """
+
+    reason: str
+
+
+@message("federation.leave")
+class Leave:
+    """A worker ends, and nobody needs to wait for it. It may come back, and then registers again.
+
+    Attributes:
+        worker_id: Which.
+        reason: Why, in words.
+    """
+
+    worker_id: str
+    reason: str
+
+
 @message("federation.run_opened", eq=False)
 class RunOpened:
     """The run is in the record.
@@ -125,14 +153,17 @@ class RunOpened:
         round: The last committed round; 0 for a run that begins.
         weights: The global model after that round; None for a run that begins.
         evaluated: Whether that round has been scored; a crash may come between the two commits.
+        members: The workers that took part when the record was last written: those of them that are not
+            there yet are likely on their way.
     """
 
     round: int
     weights: Params | None
     evaluated: bool
+    members: tuple[str, ...] = ()
 
 
-@message("federation.open_run")
+@message("federation.open_run", eq=False)
 class OpenRun(Request[RunOpened]):
     """Begin the run in the record, or find the one of that name and say how far it came.
 
@@ -142,6 +173,10 @@ class OpenRun(Request[RunOpened]):
         seed: The seed that everything is drawn from.
         source: Where the data comes from, like "synthetic" or "digits".
         synthetic: Whether the data was made by a program.
+        first: The model before the first round.
+        strategy: How updates become the next model, by its name in `federation.learning.STRATEGIES`.
+        parameters: The strategy's, where they are not its defaults.
+        staleness_exponent: In buffered mode, how an update from an older version counts; None in rounds.
     """
 
     run: str
@@ -149,10 +184,17 @@ class OpenRun(Request[RunOpened]):
     seed: int
     source: str
     synthetic: bool
+    first: Params
+    strategy: str = "fedavg"
+    parameters: Mapping[str, float | int] = field(default_factory=dict)
+    staleness_exponent: float | None = None
 
     def __post_init__(self) -> None:
         _check_name("run", self.run)
         _check_name("source", self.source)
+        _check_weights(self.first)
+        if self.staleness_exponent is not None:
+            _check_amount(staleness_exponent=self.staleness_exponent)
 
 
 # --- a round --------------------------------------------------------------------------------
@@ -253,6 +295,10 @@ class Attendance:
         seconds: From the question to the answer, or to the end of the round; None for what was not asked.
         bytes_sent: Bytes of weights sent to it.
         bytes_received: Bytes of weights it sent.
+        train_seconds: How long the worker says that it trained; None without an accepted update, or if it
+            does not say.
+        staleness: Of an accepted update, how many versions came out since the one it was trained from: 0
+            in rounds; None of any other.
     """
 
     worker_id: str
@@ -264,6 +310,8 @@ class Attendance:
     seconds: float | None
     bytes_sent: int
     bytes_received: int
+    train_seconds: float | None
+    staleness: int | None
 
 
 @message("federation.aggregated", eq=False)
@@ -388,32 +436,66 @@ class GlobalModelBroadcast:
     model_sha256: str
 
 
+@message("federation.region_scored")
+class RegionScored:
+    """What the global model is worth on a worker's own region, which nobody else sees.
+
+    Attributes:
+        round: After which round.
+        worker_id: Whose region.
+        samples: How many it has, at least 1.
+        loss: Mean cross-entropy.
+        accuracy: Share of right answers, 0 to 1.
+        per_class: The same by the name of the class; None for a class that is not in the region.
+    """
+
+    round: int
+    worker_id: str
+    samples: int
+    loss: float
+    accuracy: float
+    per_class: Mapping[str, float | None]
+
+    def __post_init__(self) -> None:
+        _check_name("worker_id", self.worker_id)
+        _check_at_least(1, round=self.round, samples=self.samples)
+        shares = (self.accuracy, *(one for one in self.per_class.values() if one is not None))
+        if not (math.isfinite(self.loss) and all(0 <= one <= 1 for one in shares)):
+            raise ValueError(f"{self}; a loss is finite, and a share between 0 and 1")
+
+
 # --- after the rounds -----------------------------------------------------------------------
 
 
-@message("federation.train_alone")
+@message("federation.train_alone", eq=False)
 class TrainAlone:
     """Train by yourself, as a federation of one, with the budget that you have in the run.
 
     Attributes:
+        weights: The model that the run began with.
         rounds: For how many rounds of `epochs` each.
         epochs: See `TrainRequest`, as for the others.
         batch_size: See `TrainRequest`.
         learning_rate: See `TrainRequest`.
         mu: See `TrainRequest`.
         seed: See `TrainRequest`.
+        schedule: How the learning rate changes from round to round, as `federation.learning.make_schedule`
+            is told it.
     """
 
+    weights: Params
     rounds: int
     epochs: int
     batch_size: int
     learning_rate: float
     mu: float
     seed: int
+    schedule: Mapping[str, str | float | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_at_least(1, rounds=self.rounds, epochs=self.epochs, batch_size=self.batch_size)
         _check_amount(learning_rate=self.learning_rate, mu=self.mu)
+        _check_weights(self.weights)
 
 
 @message("federation.model_alone", eq=False)
@@ -493,6 +575,8 @@ MESSAGES: tuple[type[Any], ...] = (
     Welcome,
     Join,
     Register,
+    Withdraw,
+    Leave,
     RunOpened,
     OpenRun,
     TrainRequest,
@@ -505,6 +589,7 @@ MESSAGES: tuple[type[Any], ...] = (
     Evaluated,
     EvaluateRequest,
     GlobalModelBroadcast,
+    RegionScored,
     TrainAlone,
     ModelAlone,
     Recorded,

@@ -159,14 +159,25 @@ def provider_program(config: ProviderConfig) -> ExitStatus:
     return run_program("provider", config.workspace, work, patient=True)
 
 
-def member_program(role: str, config: Joining, run: Callable[[], Awaitable[RunOver]]) -> ExitStatus:
-    """Run a role that works for the Provider, until the run is over."""
+def member_program(
+    role: str, config: Joining, run: Callable[[Stop], Awaitable[RunOver]], *, patient: bool = False
+) -> ExitStatus:
+    """Run a role that works for the Provider, until the run is over.
+
+    Args:
+        role: Which.
+        config: Its settings.
+        run: What to do, handed the wish to end.
+        patient: Whether it ends by itself when it is asked to.
+    """
     log_to_stderr()
 
-    async def work(_stop: Stop) -> ExitStatus:
-        over = await run()
+    async def work(stop: Stop) -> ExitStatus:
+        over = await run(stop)
+        if stop.wanted.is_set():
+            return stop.status
         logging.getLogger("federation").info("the run has ended: %s %s", over.status, over.reason)
         return STATUS_OF_RUN[over.status]
 
     with one_blas_thread():
-        return run_program(role, config.workspace, work)
+        return run_program(role, config.workspace, work, patient=patient)

@@ -29,16 +29,19 @@ from federation.messages import (
     ALONE_ROUND,
     CloseRun,
     Join,
+    Leave,
     ModelAlone,
     ModelUpdate,
     Observe,
     Receipt,
+    RegionScored,
     Register,
     RunOver,
     StopRun,
     TrainingFailed,
     Welcome,
 )
+from federation.models import ModelFactory, simple_model
 from federation.roster import Misfit
 from federation.round import Judgement, Verdict, bytes_of
 from federation.state import RunState
@@ -66,10 +69,12 @@ class Provider(Actor):
     Args:
         config: How much is learnt, and how long to wait.
         run: The name of the run. One that is in the record goes on after its last committed round.
+        make_model: Makes the model that a new run begins with.
     """
 
-    def __init__(self, config: ProviderConfig, run: str) -> None:
+    def __init__(self, config: ProviderConfig, run: str, make_model: ModelFactory = simple_model) -> None:
         self._state = RunState(config, run)
+        self._make_model = make_model
         self._informing = 0  # how many observers are being told
         self._running = trio.CancelScope()
         self._stopped_by = StopRun("")
@@ -80,18 +85,30 @@ class Provider(Actor):
 
     async def receive(
         self,
-        message: Register | Join | ModelUpdate | TrainingFailed | ModelAlone | Observe | StopRun,
+        message: Register
+        | Leave
+        | Join
+        | ModelUpdate
+        | TrainingFailed
+        | RegionScored
+        | ModelAlone
+        | Observe
+        | StopRun,
     ) -> Welcome | Receipt | None:
         """Handle one message. None of it waits."""
         match message:
             case Register():
                 return self._register(message)
+            case Leave():
+                self._let_go(message)
             case Join():
                 return self._join(message)
             case ModelUpdate():
                 return self._take(message)
             case TrainingFailed():
                 self._training_failed(message)
+            case RegionScored():
+                self._pass_on_score(message)
             case ModelAlone():
                 if message.worker_id in self._state.alone:
                     self._state.alone[message.worker_id] = message.weights
@@ -141,21 +158,36 @@ class Provider(Actor):
         ):
             self.context.start_soon(register.actor.tell, self._state.round.request)
         elif register.worker_id in self._state.alone and self._state.alone[register.worker_id] is None:
-            self.context.start_soon(register.actor.tell, alone_request(self._state.config))
+            self.context.start_soon(register.actor.tell, alone_request(self._state.config, self._state.first))
 
     async def _watch_worker(self, register: Register) -> None:
         try:
             async with register.actor.watch():
                 await trio.sleep_forever()
         except PeerDown as down:
-            if not self._state.roster.strike_worker(register):
-                return
-            self._state.note(WorkerLost, register.worker_id, down.reason)
-            if self._state.round is not None:
-                self._state.round.lose(register.worker_id, down.reason, self._state.now())
-            if self._state.alone.get(register.worker_id, ()) is None:
-                del self._state.alone[register.worker_id]
-            self._state.stir()
+            self._lose(register, down.reason)
+
+    def _lose(self, register: Register, reason: str) -> None:
+        """A worker is gone, by accident: it is expected back for a while."""
+        state, now = self._state, self._state.now()
+        if not state.roster.strike_worker(register, now + state.config.return_seconds):
+            return
+        state.note(WorkerLost, register.worker_id, reason, state.config.return_seconds)
+        if state.round is not None:
+            state.round.lose(register.worker_id, reason, now)
+        state.stir()
+
+    def _let_go(self, leave: Leave) -> None:
+        """A worker ends, and says so. That it is gone may have been noticed before."""
+        state, now = self._state, self._state.now()
+        register = state.roster.workers.get(leave.worker_id)
+        if register is not None:
+            state.roster.strike_worker(register, now)
+        elif state.roster.away.pop(leave.worker_id, now) <= now:
+            return
+        state.note(WorkerLost, leave.worker_id, leave.reason, 0.0)
+        if state.round is not None:
+            state.round.lose(leave.worker_id, leave.reason, now, for_good=True)
 
     def _join(self, join: Join) -> Welcome:
         self._state.roster.services[join.role] = join.actor
@@ -200,13 +232,22 @@ class Provider(Actor):
             self._state.round.fail(failed.worker_id, failed.reason, self._state.now())
         self._state.note(UpdateLeftOut, failed.round, failed.worker_id, "failed", failed.reason)
 
+    def _pass_on_score(self, scored: RegionScored) -> None:
+        """Have a worker's score of a committed model written down."""
+        aggregator = self._state.roster.services.get("aggregator")
+        if aggregator is None or scored.worker_id not in self._state.roster.workers:
+            return
+        if 0 < scored.round <= self._state.committed:
+            self._state.region_scores[scored.worker_id] = scored.round
+            self.context.start_soon(aggregator.tell, scored)
+
     # --- the run ----------------------------------------------------------------------------
 
     async def _conduct(self) -> None:
         status, reason = "finished", ""
         with self._running:
             try:
-                await Course(self._state, self.context).run()
+                await Course(self._state, self.context, self._make_model).run()
             except FederationError as error:
                 status, reason = STATUS_OF_EXIT[error.exit_status], str(error)
         if self._running.cancelled_caught:

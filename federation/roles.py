@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
 from functools import partial
@@ -28,11 +28,13 @@ from federation.config import (
     worker_name,
 )
 from federation.credentials import TLS_FLAGS, ca_fingerprints, read_credentials
-from federation.errors import Refused, SettingsError
+from federation.errors import Refused, SettingsError, Unreachable
 from federation.evaluator import Evaluator
 from federation.events import EVENTS, Event, RunEnded
-from federation.learning import LearningError, Region, load_region
-from federation.messages import MESSAGES, RunOver, StopRun
+from federation.joining import Ties
+from federation.learning import LearningError, Model, Region, generator_for, load_region
+from federation.messages import MESSAGES, RunOver, StopRun, Withdraw
+from federation.models import ModelFactory, model_factory
 from federation.observer import Observer
 from federation.provider import Provider
 from federation.stopping import Stop
@@ -45,11 +47,18 @@ from federation.workspace import (
     wait_for_address,
 )
 from persistence import DatabaseError, RoundPersistence
-from trioactor import ActorRef, ActorSystem, PeerDown
+from trioactor import Actor, ActorRef, ActorSystem, ChildSpec, Health, PeerDown, Supervisor
 
 logger = logging.getLogger(__name__)
 
 VOCABULARY = (*MESSAGES, *EVENTS)
+
+# The supervisor of the roles in a process, and the Provider's name below it.
+TEAM = "federation"
+PROVIDER_ID = f"{TEAM}/provider"
+
+# A role that does not answer for five minutes is stuck. Putting a large model on a slow disk is not.
+HEALTH = Health(interval_seconds=5.0, timeout_seconds=60.0, max_missed=5)
 
 
 def now_unix() -> float:
@@ -126,7 +135,7 @@ async def find_provider(system: ActorSystem, config: Joining) -> ActorRef:
         where = await wait_for_address(config.address_file, config.connect_seconds)
         check_same_authority(config, where)
         address = where.address
-    return system.ref(*address, "provider")
+    return system.ref(*address, PROVIDER_ID)
 
 
 def check_same_authority(config: Joining, where: Whereabouts) -> None:
@@ -201,7 +210,9 @@ async def run_provider(
             ended.send_nowait(event)
 
     async with listening_system("provider", config) as (system, address):
-        provider = await system.actor_of(partial(Provider, config, run), "provider")
+        provider = await supervise(
+            system, {"provider": partial(Provider, config, run, model_factory(config.model))}
+        )
         await system.actor_of(partial(Observer, provider, see), "observer")
         reached = Address(reachable_host(address.host), address.port)
         where = Whereabouts(reached, ca_fingerprints(config.tls_ca) if config.tls_ca else ())
@@ -227,54 +238,136 @@ async def wait_until_ended(actor: ActorRef) -> None:
 
 
 async def run_aggregator(config: AggregatorConfig) -> RunOver:
-    """Run the Aggregator until the run is over, and return how it ended."""
-    over, end = trio.open_memory_channel[RunOver](1)
+    """Run the Aggregator until the run is over, and return how it ended.
+
+    Raises:
+        Unreachable: The Provider is gone for good.
+    """
+    ending = Ending()
     with closing(open_record(config.database)) as store:
         async with listening_system("aggregator", config) as (system, _):
-            aggregator = partial(
-                Aggregator,
-                store,
-                await find_provider(system, config),
-                now_unix=now_unix,
-                connect_seconds=config.connect_seconds,
-                on_over=over.send_nowait,
-            )
-            await system.actor_of(aggregator, "aggregator")
-            return await end.receive()
+            provider = await find_provider(system, config)
+            aggregator = partial(Aggregator, store, provider, now_unix=now_unix, **ending.ties(config))
+            await supervise(system, {"aggregator": aggregator})
+            return await ending.wait()
 
 
 async def run_evaluator(config: EvaluatorConfig) -> RunOver:
-    """Run the Evaluator until the run is over, and return how it ended."""
-    region = read_region(config.region_file(config.region))
-    over, end = trio.open_memory_channel[RunOver](1)
+    """Run the Evaluator until the run is over, and return how it ended.
+
+    Raises:
+        Unreachable: The Provider is gone for good.
+    """
+    region, make_model = read_region(config.region_file(config.region)), model_factory(config.model)
+    ending = Ending()
     with closing(open_record(config.database)) as store:
         async with listening_system("evaluator", config) as (system, _):
+            provider = await find_provider(system, config)
             evaluator = partial(
                 Evaluator,
                 region,
                 store,
-                await find_provider(system, config),
-                connect_seconds=config.connect_seconds,
-                on_over=over.send_nowait,
+                provider,
+                model=model_for(region, make_model),
+                **ending.ties(config),
             )
-            await system.actor_of(evaluator, "evaluator")
-            return await end.receive()
+            await supervise(system, {"evaluator": evaluator})
+            return await ending.wait()
 
 
-async def run_workers(config: WorkersConfig) -> RunOver:
-    """Run one worker for each region until the run is over, and return how it ended."""
+async def run_workers(config: WorkersConfig, *, stop: Stop) -> RunOver:
+    """Run one worker for each region until the run is over, and return how it ended.
+
+    Args:
+        config: Their settings.
+        stop: Has the workers leave the run, which goes on without them.
+
+    Raises:
+        Unreachable: The Provider is gone for good.
+    """
     regions = {worker_name(one): read_region(config.region_file(one)) for one in config.region}
-    over, end = trio.open_memory_channel[RunOver](len(regions))
+    make_model = model_factory(config.model)
+    ending = Ending(len(regions))
     async with listening_system("workers", config) as (system, _):
         provider = await find_provider(system, config)
-        for name, region in regions.items():
-            worker = partial(
+        workers = {
+            f"worker-{name}": partial(
                 Worker,
                 name,
                 region,
                 provider,
-                connect_seconds=config.connect_seconds,
-                on_over=over.send_nowait,
+                model=model_for(region, make_model),
+                **ending.ties(config),
             )
-            await system.actor_of(worker, f"worker-{name}")
-        return [await end.receive() for _ in regions][-1]
+            for name, region in regions.items()
+        }
+        await supervise(system, workers)
+        over = RunOver("stopped", stop.reason)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_withdraw, stop, system, tuple(workers), nursery.cancel_scope)
+            over = await ending.wait()
+            nursery.cancel_scope.cancel()
+    return over
+
+
+async def _withdraw(stop: Stop, system: ActorSystem, names: Sequence[str], scope: trio.CancelScope) -> None:
+    """Have workers leave the run when they are told to end, so that nobody waits for them."""
+    await stop.wanted.wait()
+    for name in names:
+        worker = system.find(f"{TEAM}/{name}")
+        if worker is not None:
+            await worker.tell(Withdraw(f"it was stopped by {stop.reason}"))
+            await wait_until_ended(worker)
+    scope.cancel()
+
+
+async def supervise(system: ActorSystem, roles: Mapping[str, Callable[[], Actor]]) -> ActorRef:
+    """Start the roles of a process under a supervisor, in their order, and return the first.
+
+    Their names are "federation/provider" and so on. One that fails, or is stuck, gets another life; one
+    that fails again and again fails the process.
+    """
+    children = [ChildSpec(make, name, restart="transient") for name, make in roles.items()]
+    await system.actor_of(partial(Supervisor, children, health=HEALTH), TEAM)
+    first = system.find(f"{TEAM}/{children[0].actor_id}")
+    assert first is not None  # it has just been started
+    return first
+
+
+def model_for(region: Region, make_model: ModelFactory) -> Model:
+    """Return a model that fits a region. Its weights come from the Provider, so no chance is at work."""
+    return make_model(region.feature_count, region.class_count, generator_for(0, "model"))
+
+
+class Ending:
+    """How the run ended for the members of a process.
+
+    Args:
+        members: How many they are.
+    """
+
+    def __init__(self, members: int = 1) -> None:
+        self._members = members
+        self._say, self._hear = trio.open_memory_channel[RunOver | Unreachable](members)
+
+    def ties(self, config: Joining) -> Ties:
+        """Return what a member is told of its Provider, and whom it tells how it ended."""
+        return Ties(
+            connect_seconds=config.connect_seconds,
+            on_over=self._say.send_nowait,
+            on_unreachable=self._say.send_nowait,
+        )
+
+    async def wait(self) -> RunOver:
+        """Wait until the run is over for all of them.
+
+        Raises:
+            Unreachable: It is so for one of them because its Provider is gone.
+        """
+        ends = []
+        for _ in range(self._members):
+            end = await self._hear.receive()
+            if isinstance(end, Unreachable):
+                raise end
+            ends.append(end)
+        return ends[-1]

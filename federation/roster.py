@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from federation.messages import Register
 from trioactor import ActorRef
@@ -15,17 +15,24 @@ class Misfit(ValueError):
 
 
 class Roster:
-    """The workers and services that can be reached now.
+    """The workers and services that can be reached now, and those that are expected back.
 
     Attributes:
         workers: What each worker registered with, by worker id.
+        away: Until when each worker is expected back that was lost.
         services: The Aggregator and the Evaluator, by role.
     """
 
     def __init__(self) -> None:
         self.workers: dict[str, Register] = {}
+        self.away: dict[str, float] = {}
         self.services: dict[str, ActorRef] = {}
         self._first: Register | None = None
+
+    def members(self, now: float) -> tuple[str, ...]:
+        """Return the ids of all that take part: who is there, and who is expected back."""
+        away = {name for name, until in self.away.items() if until > now}
+        return tuple(sorted(away | self.workers.keys()))
 
     @property
     def pattern(self) -> Register:
@@ -55,12 +62,23 @@ class Roster:
         """Have a worker take part, in the place of an earlier one of its name."""
         self._first = self._first or register
         self.workers[register.worker_id] = register
+        self.away.pop(register.worker_id, None)
 
-    def strike_worker(self, register: Register) -> bool:
-        """Take a worker out; return whether it was in, and not replaced by another of its name."""
+    def expect(self, worker_ids: Iterable[str], until: float) -> None:
+        """Expect workers to come that are not there yet."""
+        self.away.update({name: until for name in worker_ids if name not in self.workers})
+
+    def strike_worker(self, register: Register, until: float) -> bool:
+        """Take a worker out that was lost; return whether it was in, and not replaced by another of its name.
+
+        Args:
+            register: What it registered with.
+            until: Until when it is expected back.
+        """
         if self.workers.get(register.worker_id) is not register:
             return False
         del self.workers[register.worker_id]
+        self.away[register.worker_id] = until
         return True
 
     def strike_service(self, role: str, actor: ActorRef) -> bool:

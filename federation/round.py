@@ -1,5 +1,14 @@
 """The rules of one round: who counts, and when it is over. No trio, no clock, no network.
 
+A round is over as soon as one of these holds:
+
+- everyone who was asked has answered, or can no longer be expected to: a worker whose connection broke is
+  expected back for a while, since a supervisor starts it again and its answer will be the same bytes;
+- a quorum of sound answers is there, and the time of grace for the others has passed;
+- the deadline has come.
+
+It has *succeeded* when enough sound answers are there: the quorum, or one.
+
 Everyone who is asked is in one of these states, and leaves "asked" only once, except that a worker that
 was lost and comes back while the round is open is asked again:
 
@@ -14,7 +23,8 @@ was lost and comes back while the round is open is asked again:
 | one of another round | stale: never averaged; the worker is still asked |
 | one of somebody who was not asked | stranger: never averaged |
 | "I could not train" | failed |
-| the connection is gone | lost |
+| the connection is gone | lost, and expected back for `return_seconds` |
+| the worker says that it leaves | lost, and not expected |
 
 What was not asked for (duplicates, strangers, updates of another round, late ones) is noted beside the
 parts, so that the record tells of it.
@@ -25,12 +35,14 @@ Every method takes the time, in seconds of any clock that only moves on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from federation.learning import Params, ParamsError, check_params
 from federation.messages import Attendance, ModelUpdate, TrainRequest
+from federation.rules import WAIT_FOR_EVERYONE, Rules
 
 # A peer that floods us with updates nobody asked for shall not fill the memory: the first ones tell enough.
 MAX_NOTES = 200
@@ -67,6 +79,7 @@ class _Part:
     reason: str = ""
     update: ModelUpdate | None = None
     ended_at: float | None = None
+    expected_until: float = -math.inf
     times_asked: int = 1
 
 
@@ -79,14 +92,33 @@ class Round:
         request: What the workers are asked. Updates must have the names and shapes of its weights.
         workers: Who is asked, at least one.
         now: When.
+        rules: When it is over.
+        away: Until when those of the workers are expected back who cannot be reached now.
     """
 
-    def __init__(self, request: TrainRequest, workers: Iterable[str], now: float) -> None:
+    def __init__(
+        self,
+        request: TrainRequest,
+        workers: Iterable[str],
+        now: float,
+        rules: Rules = WAIT_FOR_EVERYONE,
+        away: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._request = request
         self._parts = {worker_id: _Part(now) for worker_id in sorted(workers)}
         if not self._parts:
             raise ValueError("a round without workers; ask at least one")
+        for worker_id, expected_until in away.items():
+            self._parts[worker_id] = replace(
+                self._parts[worker_id],
+                verdict=Verdict.LOST,
+                reason="it was away when the round began",
+                expected_until=expected_until,
+                times_asked=0,
+            )
+        self._rules = rules
         self._started_at = now
+        self._quorum_at: float | None = None
         self._closed_at: float | None = None
         self._notes: list[Attendance] = []
 
@@ -102,7 +134,7 @@ class Round:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """Everyone who was asked, in the order of their ids."""
+        """Everyone who takes part, in the order of their ids."""
         return tuple(self._parts)
 
     @property
@@ -111,14 +143,36 @@ class Round:
         return tuple(name for name, part in self._parts.items() if part.verdict is Verdict.ASKED)
 
     @property
-    def complete(self) -> bool:
-        """Whether nothing more is to be waited for."""
-        return not self.waiting
-
-    @property
     def updates(self) -> tuple[ModelUpdate, ...]:
         """The accepted updates in the order of their workers' ids, whatever order they came in."""
         return tuple(part.update for part in self._parts.values() if part.update is not None)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether enough sound answers are there."""
+        return len(self.updates) >= self._rules.needed
+
+    @property
+    def over_at(self) -> float:
+        """The time at which the round is over when nothing more comes: infinity when it waits for ever."""
+        ends = [self._everyone_done_at()]
+        if self._quorum_at is not None:
+            ends.append(self._quorum_at + self._rules.grace(self._quorum_at - self._started_at))
+        if self._rules.deadline_seconds is not None:
+            ends.append(self._started_at + self._rules.deadline_seconds)
+        return min(ends)
+
+    def over(self, now: float) -> bool:
+        """Return whether nothing more is to be waited for."""
+        return self._closed_at is not None or self.over_at <= now
+
+    def _everyone_done_at(self) -> float:
+        if self.waiting:
+            return math.inf
+        return max(
+            (part.expected_until for part in self._parts.values() if part.verdict is Verdict.LOST),
+            default=-math.inf,
+        )
 
     def take(self, update: ModelUpdate, now: float) -> Judgement:
         """Judge an update. Only the verdict `ACCEPTED` makes it part of the average."""
@@ -128,20 +182,34 @@ class Round:
             return unasked
         part = self._parts[update.worker_id]
         try:
-            check_params(update.weights, self._request.weights)
-            _check_metrics(update)
+            check_update(update, self._request)
         except ParamsError as error:
             return self._end(update.worker_id, Judgement(Verdict.REFUSED, str(error)), now)
         self._parts[update.worker_id] = replace(part, update=update)
-        return self._end(update.worker_id, Judgement(Verdict.ACCEPTED), now)
+        judgement = self._end(update.worker_id, Judgement(Verdict.ACCEPTED), now)
+        if self._quorum_at is None and len(self.updates) == self._rules.quorum:
+            self._quorum_at = now
+        return judgement
 
     def fail(self, worker_id: str, reason: str, now: float) -> None:
         """A worker said that it could not train. Without effect unless it is waited for."""
         self._end_if_waiting(worker_id, Judgement(Verdict.FAILED, reason), now)
 
-    def lose(self, worker_id: str, reason: str, now: float) -> None:
-        """A worker can no longer be reached. Without effect unless it is waited for."""
-        self._end_if_waiting(worker_id, Judgement(Verdict.LOST, reason), now)
+    def lose(self, worker_id: str, reason: str, now: float, *, for_good: bool = False) -> None:
+        """A worker can no longer be reached. Without effect when it has answered or was not asked.
+
+        Args:
+            worker_id: Which.
+            reason: Why, in words.
+            now: When.
+            for_good: Whether it has said that it leaves, and so is not expected back.
+        """
+        part = self._parts.get(worker_id)
+        if part is None or part.verdict not in (Verdict.ASKED, Verdict.LOST):
+            return
+        expected_until = -math.inf if for_good else now + self._rules.return_seconds
+        self._end(worker_id, Judgement(Verdict.LOST, reason), now)
+        self._parts[worker_id] = replace(self._parts[worker_id], expected_until=expected_until)
 
     def ask_again(self, worker_id: str, now: float) -> bool:
         """A worker has come back: return whether it is to be asked once more.
@@ -183,6 +251,8 @@ class Round:
             seconds=(now if part.ended_at is None else part.ended_at) - part.asked_at,
             bytes_sent=part.times_asked * bytes_of(self._request.weights),
             bytes_received=bytes_of(update.weights) if update else 0,
+            train_seconds=train_seconds_of(update) if update else None,
+            staleness=0 if update else None,
         )
 
     def _why_unasked(self, update: ModelUpdate, now: float) -> Judgement | None:
@@ -199,20 +269,7 @@ class Round:
 
     def _note(self, update: ModelUpdate, judgement: Judgement) -> None:
         if len(self._notes) < MAX_NOTES:
-            received = bytes_of(update.weights)
-            self._notes.append(
-                Attendance(
-                    worker_id=update.worker_id,
-                    outcome=judgement.verdict,
-                    reason=judgement.reason,
-                    num_samples=update.num_samples,
-                    loss=None,
-                    accuracy=None,
-                    seconds=None,
-                    bytes_sent=0,
-                    bytes_received=received,
-                )
-            )
+            self._notes.append(note_of(update, judgement))
 
     def _end_if_waiting(self, worker_id: str, judgement: Judgement, now: float) -> None:
         if worker_id in self.waiting:
@@ -230,7 +287,37 @@ def bytes_of(weights: Params) -> int:
     return sum(array.nbytes for array in weights.values())
 
 
-def _check_metrics(update: ModelUpdate) -> None:
+def train_seconds_of(update: ModelUpdate) -> float | None:
+    """Return how long the worker says that it trained, when that can be meant."""
+    seconds = update.metrics.get("seconds")
+    return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
+
+
+def note_of(update: ModelUpdate, judgement: Judgement) -> Attendance:
+    """Return what the record keeps of an update that nobody had asked for."""
+    return Attendance(
+        worker_id=update.worker_id,
+        outcome=judgement.verdict,
+        reason=judgement.reason,
+        num_samples=update.num_samples,
+        loss=None,
+        accuracy=None,
+        seconds=None,
+        bytes_sent=0,
+        bytes_received=bytes_of(update.weights),
+        train_seconds=None,
+        staleness=None,
+    )
+
+
+def check_update(update: ModelUpdate, request: TrainRequest) -> None:
+    """Check that an update can be averaged.
+
+    Raises:
+        ParamsError: Its arrays are not those of the model, or not finite, or it does not say how well
+            the training went.
+    """
+    check_params(update.weights, request.weights)
     missing = {"loss", "accuracy"} - update.metrics.keys()
     if missing:
         raise ParamsError(f"metrics without {' and '.join(sorted(missing))}; both are needed for the record")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
 
+from federation.buffer import Buffer
 from federation.config import ProviderConfig
 from federation.errors import FederationError
 from federation.events import Event, Journal
@@ -29,10 +31,12 @@ class RunState:
     Attributes:
         roster: Who takes part now.
         journal: What has happened.
-        round: The last round that was opened; None before the first and when the rounds are over.
+        round: The last round that was opened, or the buffer; None before and after the rounds.
+        first: The model before the first round; empty until everyone is there.
         alone: What each worker that was asked has trained alone, None while it trains.
         committed: The last round that is on disk, 0 before the first.
         scored: The last round whose model is scored.
+        region_scores: The last round whose model each worker has scored on its own region.
         scoring_failure: Why one could not be, which ends the run.
         model_sha256: The fingerprint of the last model that is on disk, empty before there is one.
         changed: Set when any of this changes, and then replaced by a fresh one.
@@ -43,10 +47,12 @@ class RunState:
         self.run = run
         self.roster = Roster()
         self.journal = Journal()
-        self.round: Round | None = None
+        self.round: Round | Buffer | None = None
+        self.first: Params = {}
         self.alone: dict[str, Params | None] = {}
         self.committed = 0
         self.scored = 0
+        self.region_scores: dict[str, int] = {}
         self.scoring_failure: FederationError | None = None
         self.model_sha256 = ""
         self._started_at = trio.current_time()
@@ -68,7 +74,18 @@ class RunState:
         self.changed.set()
         self.changed = trio.Event()
 
-    async def until(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready()` is true. It is asked now, and after every change."""
+    async def until(self, ready: Callable[[], bool], at: Callable[[], float] | None = None) -> None:
+        """Wait until `ready()` is true.
+
+        Args:
+            ready: It is asked now, after every change, and at the time `at()`.
+            at: When time alone may make it so; asked anew after every change. None for never.
+        """
         while not ready():
-            await self.changed.wait()
+            with trio.move_on_at(math.inf if at is None else self._started_at + at()):
+                await self.changed.wait()
+
+    @property
+    def kept(self) -> str:
+        """What of the run is on disk, in words."""
+        return f"committed up to round {self.committed} of {self.config.rounds}"

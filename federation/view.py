@@ -262,10 +262,13 @@ def _worker_lost(view: RunView, event: WorkerLost) -> RunView:
         view = _with_worker(view, event.worker_id, event.at_seconds, "lost")
     if view.status != "running":
         return view
-    others = [name for name, worker in view.workers.items() if worker.state not in GONE]
-    goes_on = f"the run goes on with {', '.join(sorted(others))}" if others else "no worker is left"
     reason = "" if ended else f" ({event.reason})"
-    return _with_notice(view, event.at_seconds, f"worker {event.worker_id} is lost{reason}; {goes_on}")
+    text = f"worker {event.worker_id} is lost{reason}; it is expected back for {event.expected_seconds:g} s"
+    if not event.expected_seconds:
+        others = [name for name, worker in view.workers.items() if worker.state not in GONE]
+        goes_on = f"the run goes on with {', '.join(sorted(others))}" if others else "no worker is left"
+        text = f"worker {event.worker_id} has left{reason}; {goes_on}"
+    return _with_notice(view, event.at_seconds, text)
 
 
 # --- the rounds -----------------------------------------------------------------------------

@@ -7,40 +7,56 @@ background task, so the worker answers while it trains and can be stopped betwee
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
 
 import trio
 
-from federation.joining import stay_joined
+from federation.joining import Member, Ties
 from federation.learning import (
     Budget,
     LearningError,
+    Metrics,
     Model,
     Params,
     Region,
     SimpleClassifier,
+    make_schedule,
     train_alone,
     worker_generator,
 )
 from federation.messages import (
     ALONE_ROUND,
     GlobalModelBroadcast,
+    Leave,
     ModelAlone,
     ModelUpdate,
+    RegionScored,
     Register,
     RunOver,
     TrainAlone,
     TrainingFailed,
     TrainRequest,
+    Withdraw,
 )
 from federation.offload import Offload, in_thread
-from trioactor import Actor, ActorRef
+from trioactor import ActorRef
 from trioactor.errors import DeliveryError
 
 logger = logging.getLogger(__name__)
 
+# A worker that ends tells it, but does not wait for a Provider that cannot be reached.
+LEAVE_SECONDS = 0.3
 
-class Worker(Actor):
+# A request to train follows a global model at once, but for the last one.
+SCORE_AFTER_SECONDS = 0.2
+
+
+class Worker(Member):
     """One region's part in a run.
 
     Training that fails is reported and fails nothing else: the worker takes part in the next round.
@@ -50,9 +66,8 @@ class Worker(Actor):
         region: What it trains on.
         provider: Whom it works for.
         model: What it trains; by default a `SimpleClassifier` of the region's features and classes.
-        connect_seconds: How long to look for a Provider that is gone, before giving up.
-        on_over: Told how the run ended.
         offload: Where training runs.
+        ties: See `Ties`.
 
     Attributes:
         global_model: The last committed global model that the Provider has told of.
@@ -65,24 +80,22 @@ class Worker(Actor):
         provider: ActorRef,
         *,
         model: Model | None = None,
-        connect_seconds: float = 60.0,
-        on_over: Callable[[RunOver], None] = lambda _over: None,
         offload: Offload = in_thread,
+        **ties: Unpack[Ties],
     ) -> None:
+        super().__init__(provider, **ties)
         self.global_model: Params | None = None
         self._worker_id = worker_id
         self._region = region
-        self._provider = provider
         self._model = model or SimpleClassifier(region.feature_count, region.class_count)
-        self._connect_seconds = connect_seconds
-        self._on_over = on_over
         self._offload = offload
         self._training = trio.CancelScope()
         self._idle = trio.Lock()  # one training at a time: the model is one
+        self._to_score: GlobalModelBroadcast | None = None
 
-    async def pre_start(self) -> None:
-        """Begin to register."""
-        register = Register(
+    def offer(self) -> Register:
+        """Return that it offers to train, and on what."""
+        return Register(
             worker_id=self._worker_id,
             actor=self.context.ref,
             num_samples=self._region.sample_count,
@@ -91,9 +104,10 @@ class Worker(Actor):
             source=self._region.meta.source,
             synthetic=self._region.meta.synthetic,
         )
-        self.context.start_soon(stay_joined, self._provider, register, self._connect_seconds)
 
-    async def receive(self, message: TrainRequest | TrainAlone | GlobalModelBroadcast | RunOver) -> None:
+    async def receive(
+        self, message: TrainRequest | TrainAlone | GlobalModelBroadcast | Withdraw | RunOver
+    ) -> None:
         """Handle one message; a request to train replaces the training in hand."""
         match message:
             case TrainRequest():
@@ -103,10 +117,16 @@ class Worker(Actor):
             case GlobalModelBroadcast():
                 self.global_model = message.weights
                 logger.info("round %d: global model %s", message.round, message.model_sha256[:12])
+                self._to_score = message
+                self.context.start_soon(self._score_when_idle)
+            case Withdraw():
+                self._training.cancel()
+                with trio.move_on_after(LEAVE_SECONDS), suppress(DeliveryError):
+                    await self._provider.tell(Leave(self._worker_id, message.reason))
+                self.context.stop()
             case RunOver():
                 self._training.cancel()
-                self._on_over(message)
-                self.context.stop()
+                await super().receive(message)
 
     def _train_in_background(
         self, train: Callable[..., Awaitable[None]], message: TrainRequest | TrainAlone
@@ -124,19 +144,22 @@ class Worker(Actor):
         with scope:
             async with self._idle:
                 await train(message)
+        self.context.start_soon(self._score)
 
     async def _train(self, request: TrainRequest) -> None:
         started = trio.current_time()
         try:
             update = await self._offload(lambda should_stop: self._fit(request, should_stop))
-        except LearningError as error:
+        except Exception as error:
             await self._report_failure(request.round, error)
             return
+        seconds = trio.current_time() - started
+        update = replace(update, metrics={**update.metrics, "seconds": seconds})
         logger.info(
             "round %d: trained %d samples in %.3f s, loss %.4f",
             request.round,
             update.num_samples,
-            trio.current_time() - started,
+            seconds,
             update.metrics["loss"],
         )
         try:
@@ -169,26 +192,66 @@ class Worker(Actor):
             metrics={"loss": loss, "accuracy": accuracy},
         )
 
-    async def _train_alone(self, request: TrainAlone) -> None:
-        budget = Budget(
-            rounds=request.rounds,
-            epochs=request.epochs,
-            batch_size=request.batch_size,
-            learning_rate=request.learning_rate,
-            mu=request.mu,
-            seed=request.seed,
-        )
+    async def _score_when_idle(self) -> None:
+        """Score the global model if no request to train follows it; training comes first."""
+        await trio.sleep(SCORE_AFTER_SECONDS)
+        await self._score()
+
+    async def _score(self) -> None:
+        """Say what the global model is worth on the region. Nothing waits for it, and nothing fails of it."""
+        model, self._to_score = self._to_score, None
+        if model is None:
+            return
+
+        def score(_should_stop: Callable[[], bool]) -> Metrics:
+            self._model.set_weights(model.weights)
+            return self._model.evaluate(self._region.X, self._region.y)
+
         try:
-            model = await self._offload(
-                lambda should_stop: train_alone(
-                    self._region, self._worker_id, budget, should_stop=should_stop
-                )
+            async with self._idle:
+                metrics = await self._offload(score)
+            scored = RegionScored(
+                round=model.round,
+                worker_id=self._worker_id,
+                samples=metrics.samples,
+                loss=metrics.loss,
+                accuracy=metrics.accuracy,
+                per_class=dict(zip(self._region.meta.class_names, metrics.per_class_accuracy, strict=True)),
             )
-        except LearningError as error:
+        except Exception as error:
+            logger.warning("round %d: the global model is not scored on the region: %s", model.round, error)
+            return
+        await self._provider.tell(scored)
+
+    async def _train_alone(self, request: TrainAlone) -> None:
+        def train(should_stop: Callable[[], bool]) -> Params:
+            schedule: dict[str, Any] = {**request.schedule, "rounds": request.rounds}
+            budget = Budget(
+                rounds=request.rounds,
+                epochs=request.epochs,
+                batch_size=request.batch_size,
+                learning_rate=request.learning_rate,
+                mu=request.mu,
+                seed=request.seed,
+                schedule=make_schedule(**schedule),
+            )
+            self._model.set_weights(request.weights)
+            return train_alone(
+                self._region, self._worker_id, budget, model=self._model, should_stop=should_stop
+            ).get_weights()
+
+        try:
+            weights = await self._offload(train)
+        except Exception as error:
             await self._report_failure(ALONE_ROUND, error)
             return
-        await self._provider.tell(ModelAlone(self._worker_id, model.get_weights()))
+        await self._provider.tell(ModelAlone(self._worker_id, weights))
 
-    async def _report_failure(self, number: int, error: LearningError) -> None:
-        logger.error("round %d: %s", number, error)
-        await self._provider.tell(TrainingFailed(number, self._worker_id, str(error)))
+    async def _report_failure(self, number: int, error: Exception) -> None:
+        """Report what went wrong in training: a model of the user's may raise anything."""
+        reason = str(error)
+        if not isinstance(error, LearningError):
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        logger.error("round %d: %s", number, reason, exc_info=error)
+        await self._provider.tell(TrainingFailed(number, self._worker_id, reason))

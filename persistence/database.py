@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -104,6 +105,8 @@ class Database:
         self.read_only = read_only
         self._busy_seconds = busy_seconds
         self._durable = True
+        # One connection has one transaction at a time, and roles that share a process share it.
+        self._turn = threading.RLock()
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseError(
                 self.path,
@@ -149,16 +152,17 @@ class Database:
         Raises:
             DatabaseError: The transaction was rolled back.
         """
-        if durable is not self._durable:  # the pragma has no effect inside a transaction
-            with explained(self.path, self._busy_seconds):
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
-        with self._within("BEGIN IMMEDIATE"):  # take the write lock first: a later upgrade could not wait
-            yield self._connection
+        with self._turn:
+            if durable is not self._durable:  # the pragma has no effect inside a transaction
+                with explained(self.path, self._busy_seconds):
+                    self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            with self._within("BEGIN IMMEDIATE"):  # take the write lock first: a later upgrade could not wait
+                yield self._connection
 
     @contextmanager
     def _within(self, begin: str) -> Iterator[None]:
-        with explained(self.path, self._busy_seconds), _unit(self._connection, begin):
+        with self._turn, explained(self.path, self._busy_seconds), _unit(self._connection, begin):
             yield
 
     def _open_to_write(self) -> sqlite3.Connection:

@@ -26,6 +26,7 @@ from .averaging import (
     weighted_mean,
 )
 from .baseline import Budget, train_alone, train_together
+from .buffered import StaleUpdate, combine_buffered, staleness_factor
 from .chance import generator_for, one_blas_thread, worker_generator
 from .errors import (
     ArchiveError,
@@ -48,12 +49,13 @@ from .regions import (
     save_region,
 )
 from .robust import CoordinateMedian, Krum, MultiKrum, TrimmedMean
-from .schedules import Constant, Cosine, Schedule, Steps, WarmUp
+from .schedules import SCHEDULES, Constant, Cosine, Schedule, Steps, WarmUp, make_schedule
 from .server_steps import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
 from .strategies import STRATEGIES, make_strategy, strategy_parameters
 from .strategy import State, Strategy
 
 __all__ = [
+    "SCHEDULES",
     "STRATEGIES",
     "ArchiveError",
     "Budget",
@@ -78,6 +80,7 @@ __all__ = [
     "RegionMeta",
     "Schedule",
     "SimpleClassifier",
+    "StaleUpdate",
     "State",
     "Steps",
     "Strategy",
@@ -88,6 +91,7 @@ __all__ = [
     "WarmUp",
     "average_contributions",
     "check_params",
+    "combine_buffered",
     "copy_params",
     "exact_mean",
     "federated_averaging",
@@ -97,6 +101,7 @@ __all__ = [
     "load_meta",
     "load_params",
     "load_region",
+    "make_schedule",
     "make_strategy",
     "model_sha256",
     "never",
@@ -105,6 +110,7 @@ __all__ = [
     "save_features",
     "save_params",
     "save_region",
+    "staleness_factor",
     "strategy_parameters",
     "train_alone",
     "train_together",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .averaging import Contribution
 from .chance import worker_generator
-from .model import SimpleClassifier, never
+from .model import Model, SimpleClassifier, never
 from .params import Params
 from .regions import Region
 from .schedules import Constant, Schedule
@@ -42,18 +42,31 @@ class Budget:
 
 
 def train_alone(
-    region: Region, worker_id: str, budget: Budget, *, should_stop: Callable[[], bool] = never
-) -> SimpleClassifier:
+    region: Region,
+    worker_id: str,
+    budget: Budget,
+    *,
+    model: Model | None = None,
+    should_stop: Callable[[], bool] = never,
+) -> Model:
     """Train on one region only, with the budget and the chance it has in a federation.
 
     It is what a worker would have if it never heard of the others: as many rounds of as many epochs, in
     the same order of samples. Score it on the evaluation region with `evaluate`.
 
+    Args:
+        region: What it trains on.
+        worker_id: Whose chance it takes.
+        budget: How much.
+        model: What is trained, from the weights that it has; by default a new `SimpleClassifier`.
+        should_stop: Asked between two batches.
+
     Raises:
         TrainingStopped: `should_stop` became true between two batches.
         TrainingDiverged: The learning rate is too large for the features.
     """
-    model = SimpleClassifier(region.feature_count, region.class_count)
+    if model is None:
+        model = SimpleClassifier(region.feature_count, region.class_count)
     for round_number in range(1, budget.rounds + 1):
         _fit_one_round(model, region, worker_id, round_number, budget, should_stop)
     return model
@@ -64,8 +77,9 @@ def train_together(
     budget: Budget,
     *,
     strategy: Strategy = _FEDAVG,
+    model: Model | None = None,
     on_round: Callable[[int, Params], None] = lambda _number, _params: None,
-) -> SimpleClassifier:
+) -> Model:
     """Run a federation of everyone in one loop: no messages, no processes, no disk.
 
     Its model has the bytes that the roles of a federation must arrive at when nobody is late.
@@ -74,10 +88,12 @@ def train_together(
         regions: By worker id.
         budget: What each worker trains in each round.
         strategy: How their models become the next global one.
+        model: What is trained, from the weights that it has; by default a new `SimpleClassifier`.
         on_round: Told the number, from 1, and the global weights after every round.
     """
-    some = next(iter(regions.values()))
-    model = SimpleClassifier(some.feature_count, some.class_count)
+    if model is None:
+        some = next(iter(regions.values()))
+        model = SimpleClassifier(some.feature_count, some.class_count)
     state = strategy.start(model.get_weights())
     for round_number in range(1, budget.rounds + 1):
         contributions = []
@@ -92,7 +108,7 @@ def train_together(
 
 
 def _fit_one_round(
-    model: SimpleClassifier,
+    model: Model,
     region: Region,
     worker_id: str,
     round_number: int,

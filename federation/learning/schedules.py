@@ -97,6 +97,43 @@ class WarmUp:
         return self.then.factor(round_number - self.rounds)
 
 
+SCHEDULES = ("constant", "steps", "cosine")
+
+
+def make_schedule(
+    name: str = "constant",
+    *,
+    rounds: int,
+    warm_up_rounds: int = 0,
+    decay: float = 0.5,
+    decay_rounds: int = 10,
+    least: float = 0.01,
+) -> Schedule:
+    """Return a schedule by its name, for a run of so many rounds.
+
+    Args:
+        name: "constant", "steps" or "cosine".
+        rounds: Of the whole run, at least 1.
+        warm_up_rounds: How many of them warm up first; 0 for none.
+        decay: Of "steps".
+        decay_rounds: Of "steps": its `every_rounds`.
+        least: Of "cosine".
+
+    Raises:
+        StrategyError: There is no such schedule, or a value is not allowed.
+    """
+    if name not in SCHEDULES:
+        raise StrategyError(f"no schedule is named {name!r}; there are {', '.join(SCHEDULES)}")
+    if warm_up_rounds and warm_up_rounds >= rounds:
+        raise StrategyError(f"{warm_up_rounds} rounds of warming up, of {rounds} in all; use fewer")
+    then: Schedule = Constant()
+    if name == "steps":
+        then = Steps(decay_rounds, decay)
+    elif name == "cosine":
+        then = Cosine(max(2, rounds - warm_up_rounds), least)
+    return WarmUp(warm_up_rounds, then) if warm_up_rounds else then
+
+
 def _check_rounds(name: str, rounds: int, least: int = 1) -> None:
     if rounds < least:
         raise StrategyError(f"{name}={rounds}; at least {least} is allowed")

@@ -12,8 +12,9 @@ from federation.aggregator import Aggregator
 from federation.config import ProviderConfig
 from federation.evaluator import Evaluator
 from federation.events import Event, RunEnded
-from federation.learning import Region, RegionMeta
+from federation.learning import Model, Region, RegionMeta
 from federation.messages import Receipt, Register, TrainRequest, Welcome
+from federation.models import ModelFactory, simple_model
 from federation.observer import Observer
 from federation.offload import Offload
 from federation.provider import Provider
@@ -90,13 +91,15 @@ class Stage:
         settings: ProviderConfig = SETTINGS,
         run: str = "test",
         services: Sequence[str] = ("aggregator", "evaluator"),
+        make_model: ModelFactory = simple_model,
+        model: Model | None = None,
     ) -> ActorRef:
-        provider = await self.system.actor_of(lambda: Provider(settings, run), "provider")
+        provider = await self.system.actor_of(lambda: Provider(settings, run, make_model), "provider")
         await self.system.actor_of(lambda: Observer(provider, self.see), "observer")
         if "aggregator" in services:
             await self.aggregate(provider)
         if "evaluator" in services:
-            await self.evaluate(provider)
+            await self.evaluate(provider, model)
         return provider
 
     async def aggregate(self, provider: ActorRef) -> ActorRef:
@@ -104,14 +107,16 @@ class Stage:
             lambda: Aggregator(self.store, provider, now_unix=lambda: 1e9, offload=inline), "aggregator"
         )
 
-    async def evaluate(self, provider: ActorRef) -> ActorRef:
+    async def evaluate(self, provider: ActorRef, model: Model | None = None) -> ActorRef:
         return await self.system.actor_of(
-            lambda: Evaluator(region("D"), self.store, provider, offload=inline), "evaluator"
+            lambda: Evaluator(region("D"), self.store, provider, model=model, offload=inline), "evaluator"
         )
 
-    async def work(self, provider: ActorRef, name: str, offload: Offload = inline) -> ActorRef:
+    async def work(
+        self, provider: ActorRef, name: str, offload: Offload = inline, model: Model | None = None
+    ) -> ActorRef:
         return await self.system.actor_of(
-            lambda: Worker(name, region(name), provider, offload=offload), f"worker-{name}"
+            lambda: Worker(name, region(name), provider, model=model, offload=offload), f"worker-{name}"
         )
 
     async def puppet(self, provider: ActorRef, name: str, answer: Answer | None = None) -> Puppet:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from federation.aggregator import average
 from federation.errors import Unreachable
 from federation.evaluator import Evaluator
 from federation.joining import stay_joined
 from federation.learning import Metrics, Params, SimpleClassifier, model_sha256, worker_generator
 from federation.messages import (
+    AggregateRequest,
     CloseRun,
     EvaluateRequest,
     Join,
+    Leave,
     ModelUpdate,
     OpenRun,
     Receipt,
@@ -32,6 +32,7 @@ from federation.messages import (
     TrainingFailed,
     TrainRequest,
     Welcome,
+    Withdraw,
 )
 from federation.offload import in_thread
 from federation.roles import wait_until_ended
@@ -96,7 +97,7 @@ async def test_a_worker_trains_as_the_model_does_by_itself(autojump_clock: MockC
     )
     assert model_sha256(sent.weights) == model_sha256(model.get_weights())
     assert (sent.round, sent.worker_id, sent.num_samples) == (3, "A", 24)
-    assert sent.metrics == {"loss": loss, "accuracy": model.evaluate(data.X, data.y).accuracy}
+    assert sent.metrics == {"loss": loss, "accuracy": model.evaluate(data.X, data.y).accuracy, "seconds": 0.0}
 
 
 async def test_a_worker_registers_with_what_its_region_is(autojump_clock: MockClock) -> None:
@@ -182,6 +183,55 @@ async def test_a_worker_reports_training_that_fails(autojump_clock: MockClock) -
     assert "has shape (2, 2), the model's has (5, 3)" in failed.reason
 
 
+class Broken(SimpleClassifier):
+    """A model of a user's, with a mistake in it."""
+
+    def fit(self, *_: Any, **__: Any) -> float:
+        return 1 / 0
+
+
+async def test_whatever_a_users_model_raises_is_reported_and_the_worker_lives_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = Listener()
+    async with ActorSystem("test") as system:
+        provider = await system.actor_of(lambda: listener, "provider")
+        worker = await system.actor_of(
+            lambda: Worker("A", region("A"), provider, model=Broken(FEATURES, 3), offload=inline), "A"
+        )
+        await worker.tell(train_request())
+        failed: TrainingFailed = await listener.until(TrainingFailed)
+        assert await worker.ask(HealthPing())
+
+    assert failed.reason.startswith("ZeroDivisionError: division by zero (test_actors.py, line ")
+    assert "Traceback" in caplog.text
+
+
+async def test_a_worker_that_is_told_to_withdraw_says_that_it_leaves(autojump_clock: MockClock) -> None:
+    listener = Listener()
+    async with ActorSystem("test") as system:
+        provider = await system.actor_of(lambda: listener, "provider")
+        worker = await system.actor_of(lambda: Worker("A", region("A"), provider, offload=inline), "A")
+        await worker.tell(Withdraw("it was stopped"))
+        await wait_until_ended(worker)
+
+    (leaving,) = (one for one in listener.seen if isinstance(one, Leave))
+    assert (leaving.worker_id, leaving.reason) == ("A", "it was stopped")
+
+
+async def test_a_worker_whose_provider_is_gone_tells_its_owner_and_ends(autojump_clock: MockClock) -> None:
+    told: list[Unreachable] = []
+    async with ActorSystem("test") as system:
+        provider = await system.actor_of(Listener, "provider")
+        await provider.stop()
+        worker = await system.actor_of(
+            lambda: Worker("A", region("A"), provider, connect_seconds=3, on_unreachable=told.append), "A"
+        )
+        await wait_until_ended(worker)
+
+    assert "did not answer for 3 s" in str(told[0])
+
+
 async def test_a_worker_that_hears_the_end_tells_its_owner_and_ends(autojump_clock: MockClock) -> None:
     told: list[RunOver] = []
     async with ActorSystem("test") as system:
@@ -236,32 +286,106 @@ async def test_a_provider_that_is_not_there_is_tried_for_as_long_as_was_allowed(
 # --- Aggregator -----------------------------------------------------------------------------
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 1000), st.floats(-10, 10, width=32), st.floats(0, 5), st.floats(0, 1)),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_an_average_does_not_depend_on_the_order_of_arrival(
-    parts: list[tuple[int, float, float, float]],
+FIRST = {"W": np.zeros(3, np.float32)}
+
+
+def opened(run: str = "one", **changes: Any) -> OpenRun:
+    fields: dict[str, Any] = {"settings": "{}", "seed": 0, "source": "test", "synthetic": False}
+    return OpenRun(run, **{**fields, "first": FIRST, **changes})
+
+
+def moved(worker_id: str, value: float, number: int = 1, samples: int = 10) -> ModelUpdate:
+    return update(worker_id, number=number, params={"W": np.full(3, value, np.float32)}, samples=samples)
+
+
+@asynccontextmanager
+async def aggregating(folder: Path, opening: OpenRun) -> AsyncIterator[tuple[ActorRef, RoundPersistence]]:
+    with RoundPersistence(folder / "training.db") as store:
+        async with ActorSystem("test") as system:
+            listener = await system.actor_of(Listener, "provider")
+            aggregator = await Stage(system, store).aggregate(listener)
+            await aggregator.ask(opening)
+            yield aggregator, store
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "median"])
+async def test_a_model_does_not_depend_on_the_order_of_arrival(
+    tmp_path: Path, autojump_clock: MockClock, strategy: str
 ) -> None:
+    rng = np.random.default_rng(3)
     updates = [
         update(
-            f"worker {index}",
-            samples=samples,
-            params={"W": np.full(3, value, np.float32)},
-            loss=loss,
-            accuracy=accuracy,
+            f"worker {n}",
+            samples=int(rng.integers(1, 1000)),
+            params={"W": rng.normal(size=3).astype(np.float32)},
+            loss=float(rng.random()),
         )
-        for index, (samples, value, loss, accuracy) in enumerate(parts)
+        for n in range(4)
     ]
-    means = [average(order) for order in itertools.islice(itertools.permutations(updates), 24)]
+    seen = set()
+    for place, order in enumerate(itertools.permutations(updates)):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        async with aggregating(folder, opened(strategy=strategy)) as (aggregator, _):
+            answer = await aggregator.ask(AggregateRequest("one", 1, order, (), 0.1))
+            seen.add((answer.model_sha256, answer.loss, answer.accuracy))
 
-    assert len({mean.model_sha256 for mean in means}) == 1
-    assert len({(mean.loss, mean.accuracy) for mean in means}) == 1
-    low, high = min(part[2] for part in parts), max(part[2] for part in parts)
-    assert low - 1e-9 <= means[0].loss <= high + 1e-9
+    assert len(seen) == 1
+
+
+async def test_a_strategy_goes_on_from_the_record_as_from_its_memory(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    rounds = [
+        AggregateRequest("one", number, (moved("A", number, number), moved("B", -2.0, number)), (), 0.1)
+        for number in (1, 2, 3)
+    ]
+    (tmp_path / "one").mkdir()
+    async with aggregating(tmp_path / "one", opened(strategy="fedadam")) as (aggregator, _):
+        whole = [await aggregator.ask(one) for one in rounds]
+
+    for one, before in zip(rounds, whole, strict=True):  # a new Aggregator for each round
+        (tmp_path / "each").mkdir(exist_ok=True)
+        async with aggregating(tmp_path / "each", opened(strategy="fedadam")) as (aggregator, _):
+            after = await aggregator.ask(one)
+        assert after.model_sha256 == before.model_sha256
+
+
+async def test_a_round_that_is_asked_for_again_has_the_same_answer_and_is_written_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    first = AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1)
+    second = AggregateRequest("one", 2, (moved("A", 2.0, 2),), (), 0.1)
+    async with aggregating(tmp_path, opened(strategy="fedavgm")) as (aggregator, store):
+        answers = [await aggregator.ask(one) for one in (first, first, second, first, second)]
+        shas = [one.model_sha256 for one in answers]
+        assert shas == [shas[0], shas[0], shas[2], shas[0], shas[2]]
+        assert [row.number for row in store.rounds(1)] == [1, 2]
+
+
+async def test_updates_from_older_models_count_for_less(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with aggregating(tmp_path, opened(staleness_exponent=0.5)) as (aggregator, _):
+        await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1))
+        # A from the model of now, 1.0; B from the first one, 0.0, one version ago.
+        updates = (moved("A", 2.0, number=2), moved("B", 1.0, number=1))
+        answer = await aggregator.ask(AggregateRequest("one", 2, updates, (), 0.1))
+
+    expected = 1.0 + (1.0 + 2**-0.5) / 2
+    np.testing.assert_allclose(answer.weights["W"], np.full(3, expected), rtol=1e-6)
+
+
+async def test_too_few_updates_for_a_strategy_are_declined_with_the_number(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with aggregating(tmp_path, opened(strategy="krum")) as (aggregator, _):
+        with pytest.raises(Rejected, match="1 contributions, the strategy needs at least 5"):
+            await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1))
+
+
+async def test_a_strategy_that_there_is_not_is_declined(tmp_path: Path, autojump_clock: MockClock) -> None:
+    with pytest.raises(Rejected, match=r"no strategy is named 'fedagv'.*did you mean fedavg"):
+        async with aggregating(tmp_path, opened(strategy="fedagv")):
+            pass
 
 
 async def test_an_aggregator_that_is_asked_about_another_run_declines(
@@ -271,7 +395,7 @@ async def test_an_aggregator_that_is_asked_about_another_run_declines(
         async with ActorSystem("test") as system:
             listener = await system.actor_of(Listener, "provider")
             aggregator = await Stage(system, store).aggregate(listener)
-            await aggregator.ask(OpenRun("one", "{}", 0, "test", False))
+            await aggregator.ask(opened())
             with pytest.raises(Rejected, match="run 'other' is not open here"):
                 await aggregator.ask(CloseRun("other", "finished", ""))
 

@@ -32,10 +32,34 @@ async def test_a_worker_that_was_replaced_is_not_struck_off_with_the_one_before_
     roster.admit(first)
     roster.admit(second)
 
-    assert not roster.strike_worker(first)
+    assert not roster.strike_worker(first, until=9.0)
     assert roster.workers == {"A": second}
-    assert roster.strike_worker(second)
+    assert roster.strike_worker(second, until=9.0)
     assert not roster.workers
+
+
+async def test_a_worker_that_was_lost_is_a_member_for_as_long_as_it_is_expected_back() -> None:
+    a, b = await refs("a", "b")
+    roster = Roster()
+    roster.admit(register("A", a))
+    roster.admit(register("B", b))
+
+    roster.strike_worker(roster.workers["B"], until=9.0)
+    assert roster.members(8.9) == ("A", "B")
+    assert roster.members(9.0) == ("A",)
+
+    roster.admit(register("B", b))
+    assert roster.members(99.0) == ("A", "B")
+
+
+async def test_workers_that_are_there_need_not_be_expected() -> None:
+    (a,) = await refs("a")
+    roster = Roster()
+    roster.admit(register("A", a))
+
+    roster.expect(["A", "B"], until=9.0)
+
+    assert roster.away == {"B": 9.0}
 
 
 async def test_a_service_that_was_replaced_is_not_struck_off_with_the_one_before_it() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from federation.learning import Params
 from federation.messages import Attendance, ModelUpdate
 from federation.round import MAX_NOTES, Round, Verdict, bytes_of
+from federation.rules import Rules
 from tests.federation.updates import request, update, weights
 
 ONE_MODEL_BYTES = (3 * 2 + 2) * 4
@@ -33,7 +36,7 @@ def test_a_round_is_complete_when_everyone_has_answered() -> None:
     assert one.waiting == ("A",)
     one.take(update("A"), 12.0)
 
-    assert one.complete
+    assert one.over(12.0)
     assert [accepted.worker_id for accepted in one.updates] == ["A", "B"]
 
 
@@ -48,7 +51,7 @@ def test_a_lost_worker_is_not_waited_for() -> None:
 
     one.lose("B", "connection closed", 12.0)
 
-    assert one.complete
+    assert one.over(12.0)
     assert fate(one, "B").outcome == "lost"
     assert fate(one, "B").reason == "connection closed"
     assert fate(one, "B").seconds == 2.0
@@ -59,7 +62,8 @@ def test_a_worker_that_cannot_train_is_not_waited_for() -> None:
 
     one.fail("A", "training left the finite numbers", 11.0)
 
-    assert one.complete
+    assert one.over(11.0)
+    assert not one.succeeded
     assert one.updates == ()
     assert fate(one, "A").outcome == "failed"
 
@@ -163,7 +167,7 @@ def test_an_unsound_update_is_refused_with_its_reason(params: Params, reason: st
 
     assert judgement.verdict is Verdict.REFUSED
     assert re.search(reason, judgement.reason)
-    assert one.complete
+    assert one.over(11.0)
     assert one.updates == ()
 
 
@@ -231,6 +235,111 @@ def test_seconds_stop_when_the_round_is_closed() -> None:
     assert one.seconds(99.0) == 3.0
 
 
+# --- when a round is over -------------------------------------------------------------------
+
+
+def ruled(workers: str, **rules: Any) -> Round:
+    return Round(request(), workers, now=10.0, rules=Rules(**rules))
+
+
+def test_a_lost_worker_is_expected_back_for_a_while() -> None:
+    one = ruled("AB", return_seconds=5.0)
+    one.take(update("A"), 11.0)
+    one.lose("B", "connection closed", 12.0)
+
+    assert not one.over(16.9)
+    assert one.over_at == 17.0
+    assert one.over(17.0)
+    assert one.succeeded
+
+
+def test_a_worker_that_leaves_is_not_expected_back() -> None:
+    one = ruled("AB", return_seconds=5.0)
+    one.take(update("A"), 11.0)
+
+    one.lose("B", "it was stopped", 12.0, for_good=True)
+
+    assert one.over(12.0)
+
+
+def test_a_worker_that_leaves_after_it_was_lost_is_no_longer_expected() -> None:
+    one = ruled("A", return_seconds=5.0)
+    one.lose("A", "connection closed", 11.0)
+
+    one.lose("A", "it was stopped", 12.0, for_good=True)
+
+    assert one.over(12.0)
+    assert fate(one, "A").reason == "it was stopped"
+
+
+def test_a_worker_that_is_away_when_the_round_begins_is_waited_for_and_asked_when_it_comes() -> None:
+    one = Round(request(), "AB", 10.0, Rules(return_seconds=5.0), away={"B": 13.0})
+    assert one.waiting == ("A",)
+    one.take(update("A"), 11.0)
+    assert one.over_at == 13.0
+
+    assert one.ask_again("B", 12.0)
+    one.take(update("B"), 14.0)
+
+    assert one.over(14.0)
+    assert [accepted.worker_id for accepted in one.updates] == ["A", "B"]
+    assert fate(one, "B").bytes_sent == ONE_MODEL_BYTES  # asked once
+
+
+def test_a_round_with_a_quorum_waits_a_quarter_longer_for_the_others() -> None:
+    one = ruled("ABC", quorum=2)
+    one.take(update("A"), 11.0)
+    assert one.over_at == math.inf
+    one.take(update("C"), 14.0)
+
+    assert one.over_at == 15.0
+    one.take(update("B"), 14.5)
+    assert one.over(14.5)
+
+
+def test_the_grace_can_be_given_in_seconds() -> None:
+    one = ruled("ABC", quorum=2, grace_seconds=0.5)
+    for name in "AB":
+        one.take(update(name), 14.0)
+
+    assert one.over_at == 14.5
+
+
+def test_refused_updates_make_no_quorum() -> None:
+    one = ruled("ABC", quorum=2)
+    one.take(update("A", loss=float("nan")), 11.0)
+    one.take(update("B"), 12.0)
+
+    assert one.over_at == math.inf
+
+
+def test_a_round_is_over_at_its_deadline_whoever_is_missing() -> None:
+    one = ruled("AB", deadline_seconds=30.0)
+    one.take(update("A"), 11.0)
+
+    assert one.over_at == 40.0
+    one.close(40.0)
+    assert one.succeeded
+    assert fate(one, "B").outcome == "late"
+
+
+def test_a_round_without_its_quorum_has_not_succeeded() -> None:
+    one = ruled("ABC", quorum=2, needed=2, deadline_seconds=30.0)
+    one.take(update("A"), 11.0)
+    one.close(40.0)
+
+    assert not one.succeeded
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [({"needed": 0}, "at least 1 sound answer"), ({"quorum": 1, "needed": 2}, "fewer than the 2")],
+)
+def test_rules_that_contradict_themselves_are_refused(rules: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Rules(**rules)
+
+
 WORKERS = ["A", "B", "C", "Z"]  # Z is never asked
 
 
@@ -244,10 +353,34 @@ class AnyOrder(RuleBasedStateMachine):
         self.answered: set[str] = set()
         self.closed = False
 
-    @initialize(asked=st.sets(st.sampled_from("ABC"), min_size=1))
-    def open(self, asked: set[str]) -> None:
+    @initialize(
+        asked=st.sets(st.sampled_from("ABC"), min_size=1),
+        quorum=st.none() | st.integers(1, 3),
+        grace=st.none() | st.floats(0, 5),
+        deadline=st.none() | st.floats(0.5, 20),
+        returning=st.floats(0, 5),
+        away=st.sets(st.sampled_from("ABC")),
+    )
+    def open(
+        self,
+        asked: set[str],
+        quorum: int | None,
+        grace: float | None,
+        deadline: float | None,
+        returning: float,
+        away: set[str],
+    ) -> None:
         self.asked = asked
-        self.round = Round(request(2), asked, self.now)
+        self.decided = Rules(
+            quorum=quorum,
+            needed=quorum or 1,
+            grace_seconds=grace,
+            deadline_seconds=deadline,
+            return_seconds=returning,
+        )
+        self.round = Round(request(2), asked, self.now, self.decided, dict.fromkeys(away & asked, returning))
+        self.expected = dict.fromkeys(away & asked, returning)  # until when, of who is lost
+        self.quorum_at: float | None = None
 
     def tick(self) -> float:
         self.now += 1.0
@@ -265,12 +398,17 @@ class AnyOrder(RuleBasedStateMachine):
         assert (judgement.reason == "") == (judgement.verdict is Verdict.ACCEPTED)
         if counts:
             self.answered.add(worker)
+            self.expected.pop(worker, None)
             if sound:
                 self.first_sound[worker] = sent
+                if len(self.first_sound) == self.decided.quorum:
+                    self.quorum_at = self.now
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def one_is_lost(self, worker: str) -> None:
-        self.round.lose(worker, "gone", self.tick())
+    @rule(worker=st.sampled_from(WORKERS), for_good=st.booleans())
+    def one_is_lost(self, worker: str, for_good: bool) -> None:
+        self.round.lose(worker, "gone", self.tick(), for_good=for_good)
+        if worker in self.asked and worker not in self.answered and not self.closed:
+            self.expected[worker] = -math.inf if for_good else self.now + self.decided.return_seconds
 
     @rule(worker=st.sampled_from(WORKERS))
     def one_cannot_train(self, worker: str) -> None:
@@ -284,6 +422,8 @@ class AnyOrder(RuleBasedStateMachine):
         open_to_it = worker in self.asked and worker not in self.answered and not self.closed
         assert asked_again == open_to_it
         assert not asked_again or worker in self.round.waiting
+        if asked_again:
+            self.expected.pop(worker, None)
 
     @rule()
     def it_is_closed(self) -> None:
@@ -303,9 +443,21 @@ class AnyOrder(RuleBasedStateMachine):
         assert all(one.seconds is not None and one.seconds >= 0 for one in parts)
 
     @invariant()
-    def it_is_complete_when_nobody_is_waited_for(self) -> None:
-        assert self.round.complete == (not self.round.waiting)
-        assert not self.closed or self.round.complete
+    def it_is_over_by_one_of_the_three_rules_and_by_no_other(self) -> None:
+        missing = self.asked - self.answered
+        all_done = max((self.expected.get(name, math.inf) for name in missing), default=-math.inf)
+        quorum = math.inf
+        if self.quorum_at is not None:
+            grace = self.decided.grace_seconds
+            quorum = self.quorum_at + (self.quorum_at / 4 if grace is None else grace)
+        deadline = math.inf if self.decided.deadline_seconds is None else self.decided.deadline_seconds
+        if not self.closed:
+            assert self.round.over_at == min(all_done, quorum, deadline)
+        assert self.round.over(self.now) == (self.closed or min(all_done, quorum, deadline) <= self.now)
+
+    @invariant()
+    def it_has_succeeded_with_enough_sound_answers(self) -> None:
+        assert self.round.succeeded == (len(self.first_sound) >= self.decided.needed)
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -89,9 +89,9 @@ def test_there_is_one_line_for_each_finished_round() -> None:
 
 
 def test_a_notice_stands_between_the_rounds_where_it_happened() -> None:
-    lines = told(*BEGIN, *ROUND, RoundStarted(1.0, 2, ("A", "B")), WorkerLost(1.1, "B", "link down"))
+    lines = told(*BEGIN, *ROUND, RoundStarted(1.0, 2, ("A", "B")), WorkerLost(1.1, "B", "link down", 10.0))
 
-    assert lines[-1] == "worker B is lost (link down); the run goes on with A"
+    assert lines[-1] == "worker B is lost (link down); it is expected back for 10 s"
 
 
 def test_the_comparison_is_announced() -> None:
@@ -104,7 +104,7 @@ def test_the_comparison_is_announced() -> None:
 @pytest.mark.parametrize("events", [0, 3, 6, 8, 11])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 15), (200, 60)])
 def test_the_table_fits_into_its_terminal(events: int, width: int, height: int) -> None:
-    everything = [*BEGIN, *rounds(30), WorkerLost(31.0, "A", "a long reason " * 10)]
+    everything = [*BEGIN, *rounds(30), WorkerLost(31.0, "A", "a long reason " * 10, 10.0)]
     view = view_of(*(everything[:events] if events < 11 else everything))
     lines = drawn(view, width, height).splitlines()
 

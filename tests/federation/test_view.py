@@ -98,29 +98,34 @@ def test_a_stranger_changes_no_worker() -> None:
     assert view.notice_count == 1
 
 
-def test_a_lost_worker_is_named_with_those_who_go_on() -> None:
-    view = view_of(*BEGIN, ROUND[0], WorkerLost(0.6, "A", "link down"))
+def test_a_lost_worker_is_named_and_so_is_how_long_it_is_expected_back() -> None:
+    view = view_of(*BEGIN, ROUND[0], WorkerLost(0.6, "A", "link down", 10.0))
     assert view.workers["A"].state == "lost"
-    assert view.notices[-1].text == "worker A is lost (link down); the run goes on with B"
-
-    view = reduce(view, WorkerLost(0.7, "B", "link down"))
-    assert view.notices[-1].text == "worker B is lost (link down); no worker is left"
+    assert view.notices[-1].text == "worker A is lost (link down); it is expected back for 10 s"
 
     view = reduce(view, WorkerJoined(0.8, "A", 10, ""))
     assert view.workers["A"].state == "ready"
     assert view.notices[-1].text == "worker A is back"
 
 
+def test_a_worker_that_leaves_is_named_with_those_who_go_on() -> None:
+    view = view_of(*BEGIN, ROUND[0], WorkerLost(0.6, "A", "it was stopped", 0.0))
+    assert view.notices[-1].text == "worker A has left (it was stopped); the run goes on with B"
+
+    view = reduce(view, WorkerLost(0.7, "B", "it was stopped", 0.0))
+    assert view.notices[-1].text == "worker B has left (it was stopped); no worker is left"
+
+
 def test_that_a_process_has_ended_says_more_than_a_broken_link() -> None:
     view = view_of(
         *BEGIN, ProcessChanged(at_seconds=0.5, role="A", state="ended", reason="it was ended by SIGKILL")
     )
-    view = reduce(view, WorkerLost(0.6, "A", "link down"))
+    view = reduce(view, WorkerLost(0.6, "A", "link down", 10.0))
 
     assert view.workers["A"].state == "ended"
     assert [notice.text for notice in view.notices] == [
         "the process of worker A has ended: it was ended by SIGKILL",
-        "worker A is lost; the run goes on with B",
+        "worker A is lost; it is expected back for 10 s",
     ]
 
 
@@ -172,7 +177,9 @@ def test_notices_are_bounded_and_counted() -> None:
 
 @given(
     st.lists(
-        st.sampled_from([*BEGIN, *ROUND, WorkerLost(2.0, "A", "gone"), RunEnded(3.0, "failed", "why", "")])
+        st.sampled_from(
+            [*BEGIN, *ROUND, WorkerLost(2.0, "A", "gone", 10.0), RunEnded(3.0, "failed", "why", "")]
+        )
     )
 )
 def test_no_order_of_events_breaks_a_view(events: list[Event]) -> None:

@@ -71,6 +71,32 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(path: Path) -> 
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # the WAL is folded back in
 
 
+def test_threads_that_share_a_file_take_turns_durable_or_not(path: Path) -> None:
+    with Database(path, NOTES) as database:
+
+        def write_many(durable: bool) -> None:
+            for number in range(30):
+                with database.transaction(durable=durable) as connection:
+                    connection.execute("INSERT INTO note (text) VALUES (?)", (f"{durable} {number}",))
+
+        failed: list[BaseException] = []
+
+        def guarded(durable: bool) -> None:
+            try:
+                write_many(durable)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(durable,)) for durable in (True, False) * 3]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert failed == []
+        assert len(texts(database)) == 180
+
+
 def test_a_name_that_a_uri_would_misread_is_only_a_name(tmp_path: Path) -> None:
     path = tmp_path / "50% done?mode=memory#x y.db"
     with Database(path, NOTES) as database:
