@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from cbor2 import CBORDecodeError, CBOREncodeError, CBORTag, dumps, loads
 
@@ -35,6 +35,7 @@ from trioactor.frames import (
     Control,
     Frame,
     MessageFrame,
+    Tells,
 )
 from trioactor.framing import Buffer, write_head
 from trioactor.limits import Limits
@@ -53,8 +54,16 @@ TOKEN_BYTES = 8
 MAX_HEADER_BYTES = 16 * 1024
 _PAIR = b"\x82"
 _PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
-_TAG_MAJOR, _BYTES_MAJOR = 6, 2
+_TELLS = b"\x84" + write_head(0, Tells.number)
+_BYTES_MAJOR, _ARRAY_MAJOR, _TAG_MAJOR = 2, 4, 6
 _HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
+
+
+# The fields of a message that goes together with others are at most so long.
+SMALL_BYTES = 256
+
+# A message whose fields are encoded: its class, and they.
+Packed: TypeAlias = tuple[MessageShape, bytes]
 
 
 class Refs(Protocol):
@@ -228,15 +237,46 @@ class Codec:
             UnknownMessage: Its class is not in the vocabulary.
             CannotEncode: A field holds something that its annotation does not say, or that is too much.
         """
+        return self.complete(target, self.pack(message), headers_follow=headers_follow)
+
+    def pack(self, message: Any) -> Packed:
+        """Encode the fields of a message, and leave the rest to `complete`, or to `encode_tells`.
+
+        Raises:
+            UnknownMessage: Its class is not in the vocabulary.
+            CannotEncode: A field holds something that its annotation does not say.
+        """
         shape = self._vocabulary.of(message)
         out = self._out
         out.begin()
         try:
-            fields = dumps(shape.pack_fields(message, out))
+            return shape, dumps(shape.pack_fields(message, out))
         except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
             raise CannotEncode(f"{shape.name} cannot be sent: {error}") from None
+
+    def is_small(self, packed: Packed) -> bool:
+        """Whether what was packed last may go together with others in one frame."""
+        return len(packed[1]) <= SMALL_BYTES and not self._out.tail
+
+    def complete(self, target: bytes, packed: Packed, *, headers_follow: bool = False) -> Encoded:
+        """Return the frame of the message that was packed last. Arguments and errors of `encode_message`."""
+        shape, fields = packed
         start = _WITH_HEADERS if headers_follow else _PLAIN
         return self._encoded(b"".join((start, target, shape.prefix, fields)), shape.name)
+
+    @staticmethod
+    def encode_tells(target: bytes, shape: MessageShape, fields: Sequence[bytes]) -> bytes:
+        """Encode several small tells of one class as one frame; one as the frame that it always has.
+
+        Args:
+            target: The actor's id, as CBOR.
+            shape: Of the class.
+            fields: Of each message, as `pack` returned them.
+        """
+        if len(fields) == 1:
+            return b"".join((_PLAIN, target, shape.prefix, fields[0]))
+        count = write_head(_ARRAY_MAJOR, len(fields))
+        return b"".join((_TELLS, target, shape.wire_name, count, *fields))
 
     def encode_headers(self, headers: Mapping[str, Any]) -> bytes:
         """Encode what middleware sends along. Raises CannotEncode."""
@@ -327,6 +367,8 @@ class Codec:
             raise WireError("a frame is an array of two items or more")
         if type(frame[0]) is str:
             return _message_frame(frame, len(payload) + tail_bytes)
+        if type(frame[0]) is int and frame[0] == Tells.number:
+            return Tells.read(frame, len(payload))
         return _control_frame(frame)
 
     @property
@@ -347,13 +389,22 @@ class Codec:
             reason = wrong("tag 27 over a name and the fields", item)
             raise BadFields(f"a message for {frame.actor_id!r:.120} is refused: {reason}")
         name, fields = pair
+        shape = self.shape_named(name)
+        return self.build(shape, fields), shape
+
+    def shape_named(self, name: Any) -> MessageShape:
+        """Return the shape of a class by its wire name. Raises UnknownMessage."""
         shape = self._vocabulary.named(name)
         if shape is None:
             raise UnknownMessage(unknown_text(name))
+        return shape
+
+    def build(self, shape: MessageShape, fields: Any) -> Any:
+        """Build the message of the fields that cbor2 has read. Raises BadFields."""
         try:
-            if not isinstance(fields, tuple):
+            if type(fields) is not tuple and type(fields) is not list:
                 raise Mismatch("the fields of a message are an array")
-            return shape.build(fields, self._refs), shape
+            return shape.build(fields, self._refs)
         except Mismatch as mismatch:
             raise BadFields(f"a {shape.name} is refused: {mismatch}") from None
 

@@ -48,6 +48,7 @@ from trioactor.frames import (
     MessageFrame,
     Ping,
     Pong,
+    Tells,
     Unwatch,
     Watch,
 )
@@ -58,6 +59,7 @@ from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
 from trioactor.tls import in_plain_words
 from trioactor.unfinished import Unfinished
+from trioactor.vocabulary import MessageShape
 from trioactor.writer import Writer
 
 RECEIVE_BYTES = 64 * 1024
@@ -83,7 +85,7 @@ MAX_ENDINGS = 1_000  # actors that a peer may wait for to end
 MAX_IN_DOUBT = 10_000  # questions that a goodbye names
 
 # What the runtime of a system says to its own actors. From outside it would be a forgery.
-LOCAL_ONLY = (Terminated, ChildFailed)
+LOCAL_ONLY = frozenset({Terminated, ChildFailed})
 
 # What `authorize` is asked about orders that are no messages.
 STOP, KILL, WATCH = "trioactor.stop", "trioactor.kill", "trioactor.watch"
@@ -278,6 +280,7 @@ class Connection:
         self._has_left = False  # its goodbye is written
         self._handlers: dict[type, Callable[[Any], None]] = {
             MessageFrame: self._on_message,
+            Tells: self._on_tells,
             Answer: self._on_answer,
             Failure: self._on_failure,
             Cancel: self._on_cancel,
@@ -298,7 +301,8 @@ class Connection:
 
         What goes wrong on the wire ends in the reason, never in an exception of the caller's nursery.
         """
-        self._outbox.open(self._hello.window, self._hello.message_bytes)
+        hello = self._hello
+        self._outbox.open(hello.window, hello.message_bytes, together=hello.tells)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -461,30 +465,56 @@ class Connection:
             return  # our goodbye says that this was not read
         try:
             message, shape = self._codec.open_message(frame)
-            if isinstance(message, LOCAL_ONLY):
-                raise NotAuthorized(f"a {shape.name} is said by a system to its own actors only")
-            self._check_authority(frame.actor_id, shape.name)
+            self._check_authority(frame.actor_id, shape)
             headers = self._codec.open_headers(frame)
         except MessageRefused as refusal:
-            self._refuse(frame, refusal)
+            self._count_refused(refusal)
+            if frame.ask is None:
+                self.credit(frame.actor_id, 1, frame.size)
+            else:
+                self.refuse(frame.ask, NotDelivered(str(refusal)))
             return
         self._intake.deliver(frame, message, headers)
 
-    def _check_authority(self, actor_id: str, wire_name: str) -> None:
+    def _on_tells(self, frame: Tells) -> None:
+        if self._has_left:
+            return
+        codec, messages = self._codec, []
+        for fields in frame.items:
+            try:
+                shape = codec.shape_named(frame.name)
+                message = codec.build(shape, fields)
+                self._check_authority(frame.actor_id, shape)
+                messages.append(message)
+            except MessageRefused as refusal:
+                self._count_refused(refusal)
+        refused = len(frame.items) - len(messages)
+        size = frame.size
+        if refused:
+            theirs = size * refused // len(frame.items)
+            self.credit(frame.actor_id, refused, theirs)
+            size -= theirs
+        if messages:
+            self._intake.deliver_tells(frame.actor_id, messages, size)
+
+    def _check_authority(self, actor_id: str, shape: MessageShape) -> None:
+        """Raise NotAuthorized when the peer may not send such messages to the actor."""
+        if shape.kind in LOCAL_ONLY:
+            raise NotAuthorized(f"a {shape.name} is said by a system to its own actors only")
+        if self._home.authorize is not None:
+            self._check_order(actor_id, shape.name)
+
+    def _check_order(self, actor_id: str, wire_name: str) -> None:
         authorize = self._home.authorize
         if authorize is not None and not authorize(self.peer, actor_id, wire_name):
             who = " or ".join(self.peer.identity) or f"the unverified {self.peer.system!r:.100}"
             raise NotAuthorized(f"{who} may not send {wire_name} to {actor_id!r:.100}")
 
-    def _refuse(self, frame: MessageFrame, refusal: MessageRefused) -> None:
+    def _count_refused(self, refusal: MessageRefused) -> None:
         """A message that is not acceptable ends alone; its credit is given back."""
         self._count_idle()
         self._around.counts.refused[type(refusal).__name__] += 1
         self._home.log.warning("from %s:%d: %s", *self.peer.address, refusal)
-        if frame.ask is None:
-            self.credit(frame.actor_id, 1, frame.size)
-        else:
-            self.refuse(frame.ask, NotDelivered(str(refusal)))
 
     def _on_cancel(self, frame: Cancel) -> None:
         if not self._intake.cancel(frame.ask):
@@ -582,7 +612,7 @@ class Connection:
             self.say(Down(frame.watch, reason[:MAX_TEXT_CHARACTERS]))
 
         try:
-            self._check_authority(frame.actor_id, WATCH)
+            self._check_order(frame.actor_id, WATCH)
         except NotAuthorized as refusal:
             went_down(str(refusal))
             return
@@ -602,7 +632,7 @@ class Connection:
 
     def _on_end(self, frame: End) -> None:
         try:
-            self._check_authority(frame.actor_id, STOP if frame.graceful else KILL)
+            self._check_order(frame.actor_id, STOP if frame.graceful else KILL)
         except NotAuthorized as refusal:
             self.refuse(frame.ask, NotDelivered(str(refusal)))
             return

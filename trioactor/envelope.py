@@ -134,6 +134,21 @@ class Told(Envelope):
         self.message = message
 
 
+class ToldFromAfar(Arrived):
+    """The same for one that another system has sent."""
+
+    __slots__ = ()
+
+    headers = NO_HEADERS
+    reply_to = None
+    expires_at = NEVER
+    chain = ()
+
+    def __init__(self, peer: Peer, message: Any) -> None:
+        self.peer = peer
+        self.message = message
+
+
 class Inbox(Protocol):
     """Where messages for one actor go in: its mailbox, or the near end of a connection to it."""
 

@@ -4,7 +4,7 @@ A frame is a CBOR array. Its first item is text in a message frame: the actor th
 In all others it is a number:
 
     0 hello      1 answer     2 failure    3 cancel     4 credit     5 ping      6 pong
-    7 begin      8 piece      9 watch     10 unwatch   11 down      12 end      13 goodbye
+    7 begin      8 piece      9 watch     10 unwatch   11 down      12 end      13 goodbye  14 tells
 
 7 and 8 are the frames of `framing.py`. `wire.cddl` is the whole grammar.
 """
@@ -92,6 +92,39 @@ class MessageFrame:
         return self
 
 
+class Tells:
+    """Several tells of one class to one actor, in the order of sending. Only to peers that take it.
+
+    Attributes:
+        actor_id: Which actor.
+        name: The wire name of the class.
+        items: The fields of each message as cbor2 has read them, one at least.
+        size: How many bytes came for all of them.
+    """
+
+    __slots__ = ("actor_id", "items", "name", "size")
+    number: ClassVar[int] = 14
+
+    def __init__(self, actor_id: str, name: str, items: list[Any], size: int) -> None:
+        self.actor_id = actor_id
+        self.name = name
+        self.items = items
+        self.size = size
+
+    @classmethod
+    def read(cls, frame: Sequence[Any], size: int) -> Tells:
+        """Make it of a decoded frame. Raises WireError."""
+        if (
+            len(frame) != 4
+            or not _is_text(frame[1])
+            or type(frame[2]) is not str
+            or type(frame[3]) is not list
+            or not frame[3]
+        ):
+            raise WireError("several tells are [14, actor, wire name, [fields, ...]], of one message or more")
+        return cls(frame[1], frame[2], frame[3], size)
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The first frame each way: who speaks, and what it accepts.
@@ -106,6 +139,7 @@ class Hello:
         window: How many messages, and how many bytes, may be on their way to one actor.
         silence_seconds: After so long without a byte it takes the other side for dead.
         address: Host and port where it listens, None when it does not.
+        tells: Whether it takes `Tells`. To a peer that does not say so, every tell goes by itself.
     """
 
     protocol: int
@@ -117,6 +151,7 @@ class Hello:
     window: tuple[int, int]
     silence_seconds: float
     address: tuple[str, int] | None
+    tells: bool = False
 
     number: ClassVar[int] = 0
 
@@ -135,14 +170,16 @@ class Hello:
         for name, sound in _HELLO_KEYS.items():
             if name not in found or not sound(found[name]):
                 raise WireError(f"the hello says no {name}, or one that is out of range")
-        known = {name: found[name] for name in _HELLO_KEYS}
+        if type(found.get("tells", False)) is not bool:
+            raise WireError("the hello says with true or false whether it takes several tells in one frame")
+        known = {name: found[name] for name in (*_HELLO_KEYS, "tells") if name in found}
         known["window"] = tuple(known["window"])
         known["address"] = known["address"] and tuple(known["address"])
         return cls(**known)
 
     def fields(self) -> list[Any]:
         """Return the fields as they are written."""
-        return [{name: getattr(self, name) for name in _HELLO_KEYS}]
+        return [{name: getattr(self, name) for name in (*_HELLO_KEYS, "tells")}]
 
 
 def _is_count(value: Any, most: int = MOST_COUNT) -> bool:
@@ -382,7 +419,7 @@ class Goodbye(ControlFrame):
 Control: TypeAlias = (
     Hello | Answer | Failure | Cancel | Credit | Ping | Pong | Watch | Unwatch | Down | End | Goodbye
 )
-Frame: TypeAlias = MessageFrame | Control
+Frame: TypeAlias = MessageFrame | Tells | Control
 
 CONTROL_FRAMES: Mapping[int, type[Control]] = {
     kind.number: kind

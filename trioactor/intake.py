@@ -8,12 +8,12 @@ is told to the peer as credit, so a slow actor stops its own senders and nobody 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
 
-from trioactor.envelope import NEVER, Arrived, Envelope, Peer, Target
+from trioactor.envelope import NEVER, Arrived, Envelope, Peer, Target, ToldFromAfar
 from trioactor.errors import DeliveryError, MailboxFull, WireError
 from trioactor.frames import MessageFrame
 from trioactor.ledger import Tally
@@ -149,7 +149,7 @@ class Intake:
             if asked is None:
                 self.answers.credit(frame.actor_id, 1, frame.size)
             return
-        lane = self._lane(frame)
+        lane = self._lane(frame.actor_id, 1, frame.size)
         if asked is not None:
             asked.lane, asked.target, asked.envelope = lane, target, envelope
         if lane.queue and type(message) is not HealthPing:
@@ -159,6 +159,40 @@ class Intake:
         else:
             lane.queue.append((envelope, frame.size))
             self._nursery.start_soon(self._pump, lane, name=f"messages for {frame.actor_id}")
+
+    def deliver_tells(self, actor_id: str, messages: Sequence[Any], size: int) -> None:
+        """Do the same for several tells that came together, all of one class.
+
+        Args:
+            actor_id: Whom they are for.
+            messages: One at least.
+            size: How many bytes came for them; each counts for the same share.
+
+        Raises:
+            WireError: The peer sent more than its credit.
+        """
+        peer = self._peer
+        target = self._desk.find_target(actor_id)
+        if target is None:
+            for message in messages:
+                self._bury(actor_id, ToldFromAfar(peer, message))
+            self.answers.credit(actor_id, len(messages), size)
+            return
+        lane = self._lane(actor_id, len(messages), size)
+        taken = 0
+        if not lane.queue or type(messages[0]) is HealthPing:
+            for message in messages:
+                if not _offer(target, ToldFromAfar(peer, message)):
+                    break
+                taken += 1
+        left = len(messages) - taken
+        if left:
+            share = size // len(messages)
+            size -= share * left
+            if not lane.queue:
+                self._nursery.start_soon(self._pump, lane, name=f"messages for {actor_id}")
+            lane.queue.extend((ToldFromAfar(peer, message), share) for message in messages[taken:])
+        self._credit(lane, taken, size)
 
     def cancel(self, ask: int) -> bool:
         """The asker gave up. Its question is taken out of the queue, and this is confirmed either way.
@@ -199,26 +233,28 @@ class Intake:
 
     # --- lanes --------------------------------------------------------------------------------------
 
-    def _lane(self, frame: MessageFrame) -> Lane:
-        """Return the lane of the actor, with the message counted in it."""
-        lane = self._lanes.get(frame.actor_id)
+    def _lane(self, actor_id: str, messages: int, size: int) -> Lane:
+        """Return the lane of the actor, with the messages counted in it."""
+        lane = self._lanes.get(actor_id)
         if lane is None:
-            lane = self._lanes[frame.actor_id] = Lane(frame.actor_id)
+            lane = self._lanes[actor_id] = Lane(actor_id)
         limits = self._limits
-        if lane.held_messages >= limits.window_messages or lane.held_bytes >= limits.window_bytes:
+        if lane.held_messages + messages > limits.window_messages or lane.held_bytes >= limits.window_bytes:
             raise WireError(
                 f"the peer sent more than its credit of {limits.window_messages} messages or"
                 f" {limits.window_bytes:,} bytes to one actor"
             )
-        lane.held_messages += 1
-        lane.held_bytes += frame.size
+        lane.held_messages += messages
+        lane.held_bytes += size
         return lane
 
     def _taken(self, lane: Lane, envelope: Envelope, size: int) -> None:
         """The mailbox has it: a tell gives its credit back, in a while; a question by its answer."""
-        if envelope.reply_to is not None:
-            return
-        lane.due_messages += 1
+        if envelope.reply_to is None:
+            self._credit(lane, 1, size)
+
+    def _credit(self, lane: Lane, messages: int, size: int) -> None:
+        lane.due_messages += messages
         lane.due_bytes += size
         limits = self._limits
         if (

@@ -17,6 +17,9 @@ MAX_FRAME_BYTES = 256 * KIB
 
 LEAST_FRAME_BYTES = 1 * KIB
 
+# Small tells go together in frames that have no more items than this, so it can be relied on as well.
+LEAST_ITEMS = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -31,7 +34,8 @@ class Limits:
         unfinished_bytes: How much may be there of messages that are not complete, over all peers. When
             it is more, the peer that sends its message the slowest is cut off.
         items: How many CBOR items a frame may have. Each costs some 0.2 microseconds and up to
-            100 bytes of memory; numbers in thousands belong in an array, which is one item.
+            100 bytes of memory; numbers in thousands belong in an array, which is one item. At least
+            1,000: so many small messages in one frame must be taken.
         inline_array_bytes: Arrays up to here are copied into the message; larger ones go behind it,
             from their own memory.
         window_messages: How many messages a peer may send to one actor before that actor's mailbox
@@ -89,6 +93,8 @@ class Limits:
                 f"frame_bytes={self.frame_bytes}; it lies between {LEAST_FRAME_BYTES:,} and"
                 f" {MAX_FRAME_BYTES:,}, so that a ping never waits for long"
             )
+        if self.items < LEAST_ITEMS:
+            raise ValueError(f"items={self.items}; it is at least {LEAST_ITEMS:,}: small tells go together")
         if self.unfinished_bytes < self.message_bytes:
             raise ValueError(
                 f"unfinished_bytes={self.unfinished_bytes:,} must be at least"

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 from cbor2 import dumps
 from trio.lowlevel import ParkingLot
 
-from trioactor.codec import Codec, Encoded
-from trioactor.envelope import NEVER, NO_HEADERS, Envelope
+from trioactor.codec import SMALL_BYTES, Codec, Encoded, Packed
+from trioactor.envelope import NEVER, NO_HEADERS, Envelope, Told
 from trioactor.errors import DeliveryError, Expired, NotDelivered, OutcomeUnknown
-from trioactor.framing import write_head
+from trioactor.framing import Buffer, write_head
 from trioactor.ledger import Tally
-from trioactor.limits import Limits
+from trioactor.limits import KIB, LEAST_ITEMS, Limits
 from trioactor.shapes import Shape
 
 _ASK = b"\x63ask"
@@ -34,6 +34,15 @@ _TTL = b"\x63ttl\xfb"  # and a double
 _CHAIN = b"\x65chain"
 _USER = b"\x64user"
 _MAP_MAJOR = 5
+
+# So many small tells of one class go together in one frame, and so many bytes of them: a peer takes that
+# many items, and others have their turn soon.
+TOGETHER = 128
+TOGETHER_BYTES = LEAST_ITEMS - SMALL_BYTES - 100
+
+# A peer whose longest message is shorter gets every message by itself, so that each is measured. No small
+# tell is longer, whatever its actor and its class are called.
+LEAST_TOGETHER = 8 * KIB
 
 QUEUED, WRITING, SENT = range(3)
 
@@ -90,11 +99,44 @@ class Parcel:
         return b"".join((self.encoded.head, write_head(_MAP_MAJOR, len(headers)), *headers))
 
 
+class Load:
+    """What the writer takes at a time: one message, or small tells that go together.
+
+    Attributes:
+        head: The payload of one frame, if it fits into one.
+        tail: The arrays behind it.
+        tail_bytes: Their length.
+        channel: The queue that it comes from.
+        messages: How many.
+        parcel: The message, when it is one by itself.
+    """
+
+    __slots__ = ("channel", "head", "messages", "parcel", "tail", "tail_bytes")
+
+    def __init__(
+        self,
+        head: bytes,
+        channel: Channel,
+        messages: int = 1,
+        parcel: Parcel | None = None,
+        tail: Sequence[Buffer] = (),
+        tail_bytes: int = 0,
+    ) -> None:
+        self.head = head
+        self.channel = channel
+        self.messages = messages
+        self.parcel = parcel
+        self.tail = tail
+        self.tail_bytes = tail_bytes
+
+
 class Channel:
     """The queue of messages to one far actor, and the credit that is spent.
 
     Attributes:
         target: The actor's id, as CBOR.
+        queue: Small tells that may go together stand there packed. They need no more: the connection is
+            up, so they are sent, or lost.
         spent_messages: How many were sent that its mailbox has not taken yet, as far as we know.
         spent_bytes: Their bytes.
         listed: Whether it stands in the outbox's list of those that may send, or its parcel is being
@@ -115,7 +157,7 @@ class Channel:
     def __init__(self, actor_id: str) -> None:
         self.actor_id = actor_id
         self.target = dumps(actor_id)
-        self.queue: deque[Parcel] = deque()
+        self.queue: deque[Parcel | Packed] = deque()
         self.queued_bytes = 0
         self.spent_messages = 0
         self.spent_bytes = 0
@@ -151,7 +193,8 @@ class Outbox:
         cancel: Callable[[int], None],
     ) -> None:
         self._codec = codec
-        self._limits = limits
+        self._queued_messages = limits.queued_messages
+        self._queued_bytes = limits.queued_bytes
         self._tally = tally
         self._bury = bury
         self._wake = wake
@@ -159,6 +202,7 @@ class Outbox:
         self._window_messages = 0  # until the peer's hello has come
         self._window_bytes = 0
         self._peer_message_bytes = limits.message_bytes
+        self._may_go_together = False
         self._channels: dict[str, Channel] = {}
         self._ready: deque[Channel] = deque()
         self._asks: dict[int, Parcel] = {}
@@ -178,7 +222,7 @@ class Outbox:
         channel = self._channels.get(actor_id)
         if channel is None:
             channel = self._channels[actor_id] = Channel(actor_id)
-        if channel.lot or not self._has_room(channel):
+        elif channel.lot or not self._has_room(channel):
             return False
         self._take_on(channel, envelope)
         return True
@@ -196,27 +240,29 @@ class Outbox:
         self._take_on(channel, envelope)
 
     def _has_room(self, channel: Channel) -> bool:
-        return (
-            len(channel.queue) < self._limits.queued_messages
-            and channel.queued_bytes < self._limits.queued_bytes
-        )
+        return len(channel.queue) < self._queued_messages and channel.queued_bytes < self._queued_bytes
 
     def _take_on(self, channel: Channel, envelope: Envelope) -> None:
-        parcel = self._parcel(channel, envelope)
+        packed = self._codec.pack(envelope.message)
+        if self._may_go_together and type(envelope) is Told and self._codec.is_small(packed):
+            channel.queue.append(packed)
+            channel.queued_bytes += len(packed[1])
+        else:
+            parcel = self._parcel(channel, envelope, packed)
+            channel.queue.append(parcel)
+            channel.queued_bytes += parcel.size
         self._tally.accepted += 1
         self.queued += 1
-        channel.queue.append(parcel)
-        channel.queued_bytes += parcel.size
-        if self._window_messages:
-            self._list(channel)
-        else:
+        if not self._window_messages:
             self._wake()  # there is no connection yet, and now there is a reason to have one
+        elif not channel.listed:
+            self._list(channel)
 
-    def _parcel(self, channel: Channel, envelope: Envelope) -> Parcel:
+    def _parcel(self, channel: Channel, envelope: Envelope, packed: Packed) -> Parcel:
         codec, message = self._codec, envelope.message
         if envelope.reply_to is None and envelope.headers is NO_HEADERS:
-            return Parcel(envelope, codec.encode_message(channel.target, message), channel)
-        encoded = codec.encode_message(channel.target, message, headers_follow=True)
+            return Parcel(envelope, codec.complete(channel.target, packed), channel)
+        encoded = codec.complete(channel.target, packed, headers_follow=True)
         user = b"" if envelope.headers is NO_HEADERS else codec.encode_headers(envelope.headers)
         if envelope.reply_to is None:
             return Parcel(envelope, encoded, channel, user=user)
@@ -244,20 +290,21 @@ class Outbox:
             return
         del self._asks[parcel.ask]
         parcel.channel.queue.remove(parcel)
-        self._leave_queue(parcel)
-        self._end(parcel, "expired" if envelope.expires_at <= trio.current_time() else "cancelled")
+        self._leave_queue(parcel.channel, parcel.size)
+        self._end("expired" if envelope.expires_at <= trio.current_time() else "cancelled")
 
     # --- for the connection -------------------------------------------------------------------------
 
-    def open(self, window: tuple[int, int], message_bytes: int) -> None:
-        """The connection is up, and this is what the peer accepts."""
+    def open(self, window: tuple[int, int], message_bytes: int, *, together: bool) -> None:
+        """The connection is up, and this is what the peer accepts; `together`: several tells in a frame."""
         self._window_messages, self._window_bytes = window
         self._peer_message_bytes = message_bytes
+        self._may_go_together = together and message_bytes >= LEAST_TOGETHER
         for channel in self._channels.values():
             self._list(channel)
 
-    def take(self) -> Parcel | None:
-        """Take out the next message that may be sent; None when there is none now.
+    def take(self) -> Load | None:
+        """Take out what may be sent next; None when there is nothing now.
 
         Its credit is spent and it is being written: `written` or `broke` must follow.
         """
@@ -266,17 +313,44 @@ class Outbox:
             channel.listed = False
             if not channel.queue:  # its last question was withdrawn meanwhile
                 continue
-            parcel = channel.queue.popleft()
-            self._leave_queue(parcel)
-            if self._is_over(parcel):
-                self._list(channel)
-                continue
-            parcel.state = WRITING
-            channel.spent_messages += 1
-            channel.spent_bytes += parcel.size
+            first = channel.queue.popleft()
+            load = self._single(first) if isinstance(first, Parcel) else self._together(first, channel)
             self._list(channel)
-            return parcel
+            if load is not None:
+                return load
         return None
+
+    def _single(self, parcel: Parcel) -> Load | None:
+        """Have a message sent that was taken out; None when it is not to be sent any more."""
+        channel, encoded = parcel.channel, parcel.encoded
+        self._leave_queue(channel, parcel.size)
+        head = parcel.head()
+        parcel.size = len(head) + encoded.tail_bytes
+        if self._is_over(parcel):
+            return None
+        parcel.state = WRITING
+        channel.spent_messages += 1
+        channel.spent_bytes += parcel.size
+        return Load(head, channel, 1, parcel, encoded.tail, encoded.tail_bytes)
+
+    def _together(self, first: Packed, channel: Channel) -> Load:
+        """Have a small tell sent that was taken out, and those of its class that stand right behind it."""
+        shape, fields = first
+        together, size = [fields], len(fields)
+        queue = channel.queue
+        most = min(TOGETHER, self._window_messages - channel.spent_messages)
+        while queue and len(together) < most and size < TOGETHER_BYTES:
+            following = queue[0]
+            if isinstance(following, Parcel) or following[0] is not shape:
+                break
+            queue.popleft()
+            together.append(following[1])
+            size += len(following[1])
+        self._leave_queue(channel, size)
+        head = Codec.encode_tells(channel.target, shape, together)
+        channel.spent_messages += len(together)
+        channel.spent_bytes += len(head)
+        return Load(head, channel, len(together))
 
     def hold(self, channel: Channel) -> None:
         """Take no message of the channel, until the one that is being written in pieces is written."""
@@ -284,12 +358,15 @@ class Outbox:
             self._ready.remove(channel)
         channel.listed = True
 
-    def written(self, parcel: Parcel) -> None:
-        """The bytes of a message were handed to the stream."""
-        parcel.state = SENT
-        self._end(parcel, "sent")
-        if parcel.abandoned and parcel.ask in self._asks:
-            self._cancel(parcel.ask)
+    def written(self, load: Load) -> None:
+        """The bytes of a load were handed to the stream."""
+        self.queued -= load.messages
+        self._tally.sent += load.messages
+        parcel = load.parcel
+        if parcel is not None:
+            parcel.state = SENT
+            if parcel.abandoned and parcel.ask in self._asks:
+                self._cancel(parcel.ask)
 
     def release(self, channel: Channel) -> None:
         """Undo `hold`."""
@@ -331,7 +408,8 @@ class Outbox:
 
     def unreachable(self, reason: str) -> None:
         """The link could not be made: what waits is dead."""
-        queued = [parcel for channel in self._channels.values() for parcel in channel.queue]
+        waiting = [parcel for channel in self._channels.values() for parcel in channel.queue]
+        queued = [parcel for parcel in waiting if isinstance(parcel, Parcel)]  # all: no connection was up
         self.queued -= len(queued)
         self._reset()
         for parcel in queued:
@@ -344,6 +422,7 @@ class Outbox:
         self._asks.clear()
         self._by_envelope.clear()
         self._window_messages = self._window_bytes = 0
+        self._may_go_together = False
         for lot in lots:
             lot.unpark_all()
 
@@ -361,11 +440,11 @@ class Outbox:
             self._ready.append(channel)
             self._wake()
 
-    def _leave_queue(self, parcel: Parcel) -> None:
-        channel = parcel.channel
-        channel.queued_bytes -= parcel.size
+    def _leave_queue(self, channel: Channel, size: int) -> None:
+        """So many bytes are no longer in the queue: let those in who wait for room."""
+        channel.queued_bytes -= size
         if channel.lot and self._has_room(channel):
-            channel.lot.unpark()
+            channel.lot.unpark(count=self._queued_messages - len(channel.queue))
 
     def _give_back(self, channel: Channel, messages: int, size: int) -> None:
         channel.spent_messages -= messages
@@ -374,7 +453,7 @@ class Outbox:
         if channel.idle:
             self._channels.pop(channel.actor_id, None)
 
-    def _end(self, parcel: Parcel, outcome: str) -> None:
+    def _end(self, outcome: str) -> None:
         self.queued -= 1
         setattr(self._tally, outcome, getattr(self._tally, outcome) + 1)
 
@@ -392,7 +471,7 @@ class Outbox:
             )
         else:
             return False
-        self._end(parcel, outcome)
+        self._end(outcome)
         if parcel.ask is not None:
             del self._asks[parcel.ask]
             del self._by_envelope[parcel.envelope]

@@ -315,6 +315,7 @@ class Remote:
             window=(limits.window_messages, limits.window_bytes),
             silence_seconds=limits.silence_seconds,
             address=self.advertised(),
+            tells=True,
         )
 
     def advertised(self) -> Address | None:

@@ -23,8 +23,9 @@ import hashlib
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
+from operator import attrgetter
 from typing import Any, Literal, Protocol, Union
 
 from cbor2 import CBORTag, dumps
@@ -101,6 +102,7 @@ class MessageShape:
         wire_name: Its name on the wire.
 
     Attributes:
+        wire_name: Its name on the wire, as CBOR.
         prefix: How every such message begins; the array of fields follows.
     """
 
@@ -109,12 +111,14 @@ class MessageShape:
     def __init__(self, kind: type, wire_name: str) -> None:
         self.kind = kind
         self.name = wire_name
-        self.prefix = _MESSAGE_START + dumps(wire_name)
+        self.wire_name = dumps(wire_name)
+        self.prefix = _MESSAGE_START + self.wire_name
         self.reply: Shape | None = None  # of the answer, when the class is a Request of something
         self._fields: tuple[tuple[str, Shape], ...] = ()
         self._needed = 0  # fields without a default
         self._exact: tuple[type | None, ...] | None = None
         self._ints: tuple[int, ...] = ()
+        self._values: Callable[[Any], tuple[Any, ...]] = lambda message: ()
 
     def complete(self, shapes: Mapping[str, Shape], needed: int) -> None:
         """Say what the fields are; not done in `__init__`, since a message may contain itself."""
@@ -123,6 +127,7 @@ class MessageShape:
         kinds = tuple(shape.exact for shape in shapes.values())
         self._exact = None if None in kinds else kinds
         self._ints = tuple(position for position, kind in enumerate(kinds) if kind is int)
+        self._values = _values_of(tuple(shapes))
 
     @property
     def description(self) -> str:
@@ -131,9 +136,13 @@ class MessageShape:
 
     def pack_fields(self, message: Any, out: Outward) -> Sequence[Any]:
         """Return the fields of a message as cbor2 is to write them. Raises Mismatch."""
-        values = tuple([getattr(message, name) for name, _ in self._fields])
-        if tuple(map(type, values)) == self._exact and self._ints_fit(values):
-            return values
+        values = self._values(message)
+        if tuple(map(type, values)) == self._exact:
+            for position in self._ints:
+                if not LEAST_INT <= values[position] <= MOST_INT:
+                    break
+            else:
+                return values
         packed = []
         for (name, shape), value in zip(self._fields, values, strict=True):
             try:
@@ -141,9 +150,6 @@ class MessageShape:
             except Mismatch as mismatch:
                 raise mismatch.within(f".{name}") from None
         return packed
-
-    def _ints_fit(self, values: tuple[Any, ...]) -> bool:
-        return all(LEAST_INT <= values[position] <= MOST_INT for position in self._ints)
 
     def pack(self, value: Any, out: Outward) -> CBORTag:
         """See `Shape`."""
@@ -380,6 +386,14 @@ def unknown_text(wire_name: Any) -> str:
     """Say that a message is not known, without repeating what may be anything."""
     name = repr(wire_name[:100]) if isinstance(wire_name, str) else "(no text)"
     return f"no message is called {name} in this system's vocabulary"
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes these attributes out of an object, as a tuple; quick where Python has it ready."""
+    if not names:
+        return lambda message: ()
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda message: (get(message),)
 
 
 def _needs_value(field: Field[Any]) -> bool:

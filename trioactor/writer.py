@@ -16,7 +16,7 @@ import trio
 from trioactor.codec import Encoded
 from trioactor.framing import HEADER_BYTES, Buffer, cut
 from trioactor.limits import Limits
-from trioactor.outbox import Outbox, Parcel
+from trioactor.outbox import Load, Outbox
 
 # So many small frames, or so many bytes of them, go in one send.
 FRAMES_PER_SEND = 64
@@ -35,14 +35,14 @@ class _Long:
 
     Attributes:
         frames: Its frames.
-        parcel: The message; None when it is an answer.
+        load: The message; None when it is an answer.
     """
 
-    __slots__ = ("frames", "parcel")
+    __slots__ = ("frames", "load")
 
-    def __init__(self, frames: Iterator[list[Buffer]], parcel: Parcel | None) -> None:
+    def __init__(self, frames: Iterator[list[Buffer]], load: Load | None) -> None:
         self.frames = frames
-        self.parcel = parcel
+        self.load = load
 
 
 class Writer:
@@ -112,11 +112,11 @@ class Writer:
         """Write until `finish` was called and obeyed. Raises what the stream raises."""
         while True:
             self._woken = False
-            buffers, parcels = self._collect()
-            if buffers or parcels:
+            buffers, loads = self._collect()
+            if buffers or loads:
                 await self._send(buffers)
-                for parcel in parcels:
-                    self._outbox.written(parcel)
+                for load in loads:
+                    self._outbox.written(load)
             elif self._woken:  # the end of a long message has let the one behind it go
                 continue
             elif self._last_words is not None:
@@ -128,52 +128,52 @@ class Writer:
 
     # --- what goes next -------------------------------------------------------------------------------
 
-    def _collect(self) -> tuple[list[Buffer], list[Parcel]]:
+    def _collect(self) -> tuple[list[Buffer], list[Load]]:
         """Return what to send now, and the messages that are sent with it."""
         buffers: list[Buffer] = []
-        parcels: list[Parcel] = []
+        loads: list[Load] = []
         while self._control:
             buffers += _framed(self._control.popleft())
         left = BYTES_PER_SEND
         while self._answers and left > 0:
             encoded = self._answers.popleft()
-            left -= self._add(buffers, encoded.head, encoded, None)
-        while left > 0 and len(parcels) < FRAMES_PER_SEND:
-            parcel = self._outbox.take()
-            if parcel is None:
+            left -= self._add(buffers, encoded, None)
+        while left > 0 and len(loads) < FRAMES_PER_SEND:
+            load = self._outbox.take()
+            if load is None:
                 break
-            size = self._add(buffers, parcel.head(), parcel.encoded, parcel)
+            size = self._add(buffers, load, load)
             if size:
-                parcels.append(parcel)
+                loads.append(load)
                 left -= size
         while self._long and left > 0:
-            piece = self._next_piece(parcels)
+            piece = self._next_piece(loads)
             buffers += piece
             left -= sum(map(len, piece))
-        return buffers, parcels
+        return buffers, loads
 
-    def _add(self, buffers: list[Buffer], head: bytes, encoded: Encoded, parcel: Parcel | None) -> int:
+    def _add(self, buffers: list[Buffer], sent: Encoded | Load, load: Load | None) -> int:
         """Add a frame and return its size; 0 when it is to be written in pieces."""
-        if not encoded.tail_bytes and len(head) <= self.frame_bytes:
-            buffers += _framed(head)
-            return HEADER_BYTES + len(head)
-        self._long.append(_Long(cut(head, encoded.tail, encoded.tail_bytes, self.frame_bytes), parcel))
-        if parcel is not None:
-            self._outbox.hold(parcel.channel)
+        if not sent.tail_bytes and len(sent.head) <= self.frame_bytes:
+            buffers += _framed(sent.head)
+            return HEADER_BYTES + len(sent.head)
+        self._long.append(_Long(cut(sent.head, sent.tail, sent.tail_bytes, self.frame_bytes), load))
+        if load is not None:
+            self._outbox.hold(load.channel)
         return 0
 
-    def _next_piece(self, parcels: list[Parcel]) -> list[Buffer]:
+    def _next_piece(self, loads: list[Load]) -> list[Buffer]:
         """Return the next frame of the first long message, or nothing when that one is complete.
 
-        A message that is complete is added to the parcels that are sent with it.
+        A message that is complete is added to the loads that are sent with it.
         """
         frame = next(self._long[0].frames, None)
         if frame is not None:
             return frame
-        parcel = self._long.popleft().parcel
-        if parcel is not None:
-            parcels.append(parcel)
-            self._outbox.release(parcel.channel)
+        load = self._long.popleft().load
+        if load is not None:
+            loads.append(load)
+            self._outbox.release(load.channel)
         return []
 
     # --- handing over ---------------------------------------------------------------------------------
