@@ -310,7 +310,11 @@ class Membership:
         if ping.target != self.me.peer:
             return []  # meant for another, who had our address before us: it is gone from here
         out = self._learn_all((ping.info, *ping.news), now, authenticated)
-        ack = GossipAck(ping.number, self.me.peer, self.me, self._news.take(ping.sender))
+        news = self._news.take(ping.sender)
+        held = self.roster.get(ping.sender)
+        if held is not None and held.version > ping.info.version and held not in news:
+            news = (held, *news)  # perhaps a second process of its name: all that we send by name goes there
+        ack = GossipAck(ping.number, self.me.peer, self.me, news)
         return [*out, Outgoing(self.roster.way_to(ping.info), ack)]
 
     def _on_join(self, join: GossipPeerJoin, now: float, authenticated: str | None) -> list[Outgoing]:

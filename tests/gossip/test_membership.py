@@ -557,3 +557,15 @@ def test_one_that_was_late_to_ask_others_sleeps_until_their_time_is_over() -> No
     late = asked_at + 1.2
     a.tick(late)
     assert a.next_tick_at() > late
+
+
+def test_who_asks_in_an_earlier_life_is_told_of_the_later_one() -> None:
+    """Two processes of one name: all that is sent by name goes to the later, so the earlier hears it here."""
+    later = replace(B, host="10.0.9.9", incarnation=B.incarnation + 1)
+    a = membership(later, C)
+    out = a.on_message(GossipPing(1, B, "a"), 1.0)
+    (ack,) = messages(out, GossipAck)
+    assert later in ack.news
+    assert out[0].to == B.address
+
+    assert messages(a.on_message(GossipPing(2, later, "a"), 1.0), GossipAck)[0].news.count(later) <= 1

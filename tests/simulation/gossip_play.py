@@ -84,7 +84,6 @@ class Stage:
         self._tell = tell
         self._rng = Random(f"stage/{season.seed}")
         self._judge = Judge()
-        self._backups: dict[str, Disk] = {}
         self._down: dict[str, tuple[float, Disk]] = {}  # until when, and what it will find
         self._cuts_end_at: float | None = None
         self._net = Net(
@@ -100,6 +99,7 @@ class Stage:
         self._net.latency = self._latency
         self._names = [peer_name(number) for number in range(season.peers)]
         self._slow = season.slow
+        self._backups = {node.name: node.disk.copy() for node in self._net.nodes.values()}
         report.fired.update(season.weather)
 
     def _latency(self) -> float:
@@ -213,12 +213,9 @@ class Stage:
         self._cut(node, step, "one-way cut")
 
     def _crash(self, node: Node, step: Step) -> None:
-        found = {"intact": node.disk, "lost": Disk()}.get(step.disk)
-        if found is None and node.name not in self._backups:
-            return
+        disk = {"intact": node.disk, "lost": Disk()}.get(step.disk) or self._backups[node.name].copy()
         self._say(f"crash, disk {step.disk}", f"{node.name} for {step.seconds:.1f} s")
         self._net.crash(node.handle)
-        disk = found or self._backups[node.name].copy()
         self._down[node.name] = self._net.now + step.seconds, disk
 
     def _storm(self, node: Node, step: Step) -> None:
