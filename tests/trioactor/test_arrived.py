@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.trioactor.cast import Note
 from tests.trioactor.certificates import Files
@@ -58,6 +59,7 @@ async def test_bytes_of_connections_that_have_ended_stay_counted(good: Files) ->
         assert pair.here.network_counts.written == 0
         connection.end("enough")
         await connection.ended.wait()
+        await wait_all_tasks_blocked()  # the link takes note of it
         counts = pair.here.network_counts
         assert (counts.received, counts.written) == (connection.received, connection.writer.written)
         assert counts.written > 20
