@@ -67,13 +67,14 @@ class Recorder:
 
     Attributes:
         kinds: How many frames of each kind there were in this test: their number, or "message".
+        frames: Those that are to be judged.
     """
 
     def __init__(self) -> None:
         self.kinds: Counter[int | str] = Counter()
         self._lines: WeakKeyDictionary[Writer, Line] = WeakKeyDictionary()
         self._judged: set[Hashable] = set()
-        self._frames: list[bytes] = []
+        self.frames: list[bytes] = []
         self._sequences: list[bytes] = []
 
     def attach(self, patch: pytest.MonkeyPatch) -> None:
@@ -107,14 +108,14 @@ class Recorder:
         kind = payload[1] if payload[1] < 24 else "message"
         self.kinds[kind] += 1
         if self.kinds[kind] <= FRAMES_PER_TEST:
-            self._frames.append(payload)
+            self.frames.append(payload)
 
     def complaints(self) -> list[str]:
         """Judge what was written since the last time."""
-        frames = [frame for frame in self._frames if self._is_new(look_of(loads(frame)))]
+        frames = [frame for frame in self.frames if self._is_new(look_of(loads(frame)))]
         found = [complaint_about(frame) for frame in frames]
         found += [complaint_about_sequence(sequence) for sequence in self._sequences]
-        self._frames.clear()
+        self.frames.clear()
         self._sequences.clear()
         self._lines.clear()
         self.kinds.clear()
