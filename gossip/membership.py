@@ -195,8 +195,8 @@ class Membership:
         if late > MAX_LATENESS_PROBES * self._timing.probe_seconds:
             self._prober.feel(1)
             self._prober.postpone(late)
-            self._suspicions.postpone(late)
-            self._own_name.postpone(late)
+            self._suspicions.postpone(late, now)
+            self._own_name.postpone(late, now)
 
     def _join(self, now: float) -> list[Outgoing]:
         """While nobody is known, ask the seeds, with pauses drawn from 0 to a bound that doubles."""

@@ -43,7 +43,7 @@ class OwnName:
     def __init__(self, identity: Identity, notary: Notary | None, timing: Timing) -> None:
         self._identity = identity
         self._notary = notary
-        self._timing = timing
+        self._patience_seconds = 2 * timing.probe_seconds
         self._contests: Counter[int] = Counter()  # by the salt of the namesake
         self._ghost: PeerInfo | None = None
         self._until = 0.0
@@ -77,7 +77,7 @@ class OwnName:
             return self._outlive(info, me), None
         if self._ghost is not None:
             return me, None  # one question at a time; the others will be heard of again
-        self._ghost, self._until = info, now + 2 * self._timing.probe_seconds
+        self._ghost, self._until = info, now + self._patience_seconds
         return me, info
 
     def _is_credible(self, info: PeerInfo, me: PeerInfo) -> bool:
@@ -116,9 +116,9 @@ class OwnName:
         ghost, self._ghost = self._ghost, None
         return self._outlive(ghost, me)
 
-    def postpone(self, seconds: float) -> None:
-        """Give the one that we ask so much longer."""
-        self._until += seconds
+    def postpone(self, seconds: float, now: float) -> None:
+        """Give the one that we ask so much longer, and no more than if we asked now."""
+        self._until = min(self._until + seconds, now + self._patience_seconds)
 
     def _outlive(self, ghost: PeerInfo, me: PeerInfo) -> PeerInfo:
         salt = salt_of(ghost.incarnation)

@@ -48,10 +48,10 @@ class Suspicions:
         """Return the suspects that have run out of time."""
         return [peer for peer, each in self._suspects.items() if self._expires_at(each, peers) <= now]
 
-    def postpone(self, seconds: float) -> None:
-        """Give all suspects so much longer."""
+    def postpone(self, seconds: float, now: float) -> None:
+        """Give all suspects so much longer; those that are suspected since just now have all their time."""
         for suspicion in self._suspects.values():
-            suspicion.since += seconds
+            suspicion.since = min(suspicion.since + seconds, now)
 
     def _expires_at(self, suspicion: _Suspicion, peers: int) -> float:
         confirmations = len(suspicion.accusers) - 1

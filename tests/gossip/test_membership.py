@@ -569,3 +569,13 @@ def test_who_asks_in_an_earlier_life_is_told_of_the_later_one() -> None:
     assert out[0].to == B.address
 
     assert messages(a.on_message(GossipPing(2, later, "a"), 1.0), GossipAck)[0].news.count(later) <= 1
+
+
+def test_one_suspected_after_we_stood_still_has_no_more_time_than_others() -> None:
+    """What waits is read before the clock is looked at; an hour asleep is no hour for the suspect."""
+    a = membership(B, C, D, E)
+    now, _, _ = first_probe(a)
+    awake = now + 3600
+    a.learn(replace(B, status="suspect", accuser="c"), awake)
+    a.tick(awake)
+    assert status_after(a, awake + TIMING.suspicion_seconds(5, 0) + 1, silent=("b",)) == "dead"

@@ -104,8 +104,10 @@ def test_a_later_life_elsewhere_is_asked_first_and_outlived_when_nobody_answers(
 
 def test_the_question_waits_longer_when_we_stood_still(case: Case) -> None:
     case.hear(case.ghost(), now=10.0)
-    case.own_name.postpone(100.0)
+    case.own_name.postpone(100.0, now=111.0)
     assert case.own_name.next_at() == 112.0
+    case.own_name.postpone(100.0, now=111.0)
+    assert case.own_name.next_at() == 113.0, "as if it was asked just now, and no longer"
 
 
 def test_who_answers_under_our_name_in_a_later_life_ends_ours(case: Case) -> None:

@@ -61,7 +61,7 @@ def test_a_suspicion_runs_out_and_confirmations_shorten_it() -> None:
     assert not suspicions.doubt("b", "e", 101.0), "two confirmations are all that counts"
     assert suspicions.next_at(10) == pytest.approx(104.0)
 
-    suspicions.postpone(10.0)
+    suspicions.postpone(10.0, now=1000.0)
 
     assert suspicions.expired(104.0, 10) == []
     assert suspicions.expired(114.0, 10) == ["b"]
