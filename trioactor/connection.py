@@ -67,6 +67,9 @@ RECEIVE_BYTES = 64 * 1024
 # The longest hello. Who has not said one does not get us to keep more.
 HELLO_BYTES = 4 * 1024
 
+# Where the head of a piece is awaited, so much is received at once: the rest goes to its place uncopied.
+BETWEEN_BYTES = 4 * 1024
+
 # Below this it is cheaper to receive into a buffer and copy than to receive in place.
 IN_PLACE_BYTES = 16 * 1024
 
@@ -419,7 +422,8 @@ class Connection:
             count = await self._socket.recv_into(place)
             self._decoder.placed(count)
         else:
-            data = await self._stream.receive_some(RECEIVE_BYTES)
+            in_place = self._socket is not None and self._decoder.is_between_pieces
+            data = await self._stream.receive_some(BETWEEN_BYTES if in_place else RECEIVE_BYTES)
             count = len(data)
             self._decoder.feed(bytes(data))
         self._heard_at = trio.current_time()

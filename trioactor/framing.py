@@ -214,6 +214,11 @@ class FrameDecoder:
         place = self._assembly.next_place
         return None if place is None else place[: self._piece_left]
 
+    @property
+    def is_between_pieces(self) -> bool:
+        """Whether the head of another frame comes next, and behind it, most likely, what has a place."""
+        return self._assembly is not None and not self._piece_left and self._assembly.next_place is not None
+
     def placed(self, count: int) -> None:
         """Take note that `count` bytes of the stream were received into `place_now`."""
         assert self._assembly is not None

@@ -111,6 +111,8 @@ class Writer:
     async def run(self) -> None:
         """Write until `finish` was called and obeyed. Raises what the stream raises."""
         while True:
+            if self._long:
+                await self._wait_for_turn()
             self._woken = False
             buffers, loads = self._collect()
             if buffers or loads:
@@ -125,6 +127,15 @@ class Writer:
             else:
                 self._something = trio.Event()
                 await self._something.wait()
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until the stream has almost nothing left to send: what is urgent then passes the next piece.
+
+        The kernel would take megabytes at once, and everything else would wait behind them.
+        """
+        self.began_at = trio.current_time()
+        await self._stream.wait_send_all_might_not_block()
+        self.began_at = None
 
     # --- what goes next -------------------------------------------------------------------------------
 
