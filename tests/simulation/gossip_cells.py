@@ -16,6 +16,7 @@ from tests.simulation.gossip_net import Net, Node, peer_name
 
 MODEL_BYTES = 64
 SETTLE_ROUNDS = 2.0
+NEWS_SECONDS_PER_PEER = 0.75  # so long the news that peers are there goes round, told with pings
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,9 @@ def idle_traffic(peers: int, rounds: int) -> IdleTraffic:
     for number in range(min(peers, 16)):
         net.publish(peer_name(number), peer_name(number).encode() * 8)
     net.rounds_until(lambda node: len(node.view.models.infos()) == min(peers, 16))
-    net.run(8.0)
+    net.counted = False
+    net.run(8.0 + NEWS_SECONDS_PER_PEER * peers)
+    net.counted = True
     net.traffic.clear()
     net.run(rounds * net.timing.round_seconds)
     traffic = net.traffic
