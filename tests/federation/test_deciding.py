@@ -267,8 +267,10 @@ async def test_in_buffered_mode_nobody_waits_for_the_slowest_and_its_updates_cou
         assert [one.round for one in rounds] == list(range(1, 9))
         assert all(len(one.accepted) == 2 for one in rounds)
         updates = [one for rows in stage.store.updates(stage.run().id).values() for one in rows]
-        staleness = {one.worker: one.staleness for one in updates if one.outcome == "accepted"}
-        assert staleness["C"] == 3
+        of_c = [one.staleness for one in updates if one.outcome == "accepted" and one.worker == "C"]
+        # After 3.5 s three versions of A and B were out; which of the two is quicker is left to chance.
+        assert of_c[0] == 3
+        assert all(staleness is not None and staleness >= 3 for staleness in of_c)
         assert stage.run().mode == "buffered"
         assert rounds[-1].at_seconds < 8 * 2.0  # eight rounds of the slowest would be 28 s
 
