@@ -53,7 +53,7 @@ ORDER: dict[str, str] = {
         version errors ledger limits messages
         framing shapes vocabulary envelope named frames codec arrays
         mailbox middleware ref actor cell tree supervision process
-        ports tls unfinished outbox writer intake connection link remote system
+        ports tls unfinished unread outbox writer intake connection link remote system
     """,
     "trioactor.testing": """
         errors agenda trace links path waiting tcp listening hosts sockets hooks network

@@ -59,6 +59,7 @@ from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
 from trioactor.tls import in_plain_words
 from trioactor.unfinished import Unfinished
+from trioactor.unread import Unread
 from trioactor.vocabulary import MessageShape
 from trioactor.writer import Writer
 
@@ -162,6 +163,10 @@ class Surroundings(Protocol):
     def unfinished(self) -> Unfinished:
         """The memory that incomplete messages take."""
 
+    @property
+    def unread(self) -> Unread:
+        """The memory that answers take until peers read them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Greeted:
@@ -259,7 +264,13 @@ class Connection:
         self.peer = greeted.peer
         self.received = 0
         self.in_doubt: list[int] | None = None
-        self.writer = Writer(stream, outbox, limits, too_many=self._cut_off_for_not_reading)
+        self.writer = Writer(
+            stream,
+            outbox,
+            limits,
+            too_many=self._cut_off_for_not_reading,
+            note_unread=lambda size: around.unread.note(self._cut_off, size),
+        )
         self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
@@ -317,6 +328,8 @@ class Connection:
             self._nursery = None
             self.end("this system stops")
             self._around.unfinished.note(self._cut_off, 0, self._heard_at)
+            self._around.unread.note(self._cut_off, 0)
+            self.writer.forget()
             self._intake.close()
             for unwatch in self._unwatch.values():
                 unwatch()

@@ -45,6 +45,8 @@ class Limits:
         queued_bytes: The same in bytes.
         answers_queued: How many answers, credits and pongs may wait for a peer to read them; it is
             cut off when there are more.
+        unread_bytes: How much may be there of answers that wait for peers to read them, over all peers.
+            When it is more, the peer for which the most waits is cut off.
         connections: How many peers may be connected to our listeners at a time.
         connections_per_address: How many of them may come from one IP address.
         handshake_seconds: A peer must have said hello, TLS included, by then.
@@ -72,6 +74,7 @@ class Limits:
     queued_messages: int = 1024
     queued_bytes: int = 4 * MIB
     answers_queued: int = 16_384
+    unread_bytes: int = 1024 * MIB
     connections: int = 1024
     connections_per_address: int = 256
     handshake_seconds: float = 5.0
@@ -99,6 +102,11 @@ class Limits:
             raise ValueError(
                 f"unfinished_bytes={self.unfinished_bytes:,} must be at least"
                 f" message_bytes={self.message_bytes:,}, or no message of that length can come in"
+            )
+        if self.unread_bytes < self.message_bytes:
+            raise ValueError(
+                f"unread_bytes={self.unread_bytes:,} must be at least message_bytes={self.message_bytes:,},"
+                " or no answer of that length can be given"
             )
         if self.heartbeat_seconds * 2 > self.silence_seconds:
             raise ValueError(

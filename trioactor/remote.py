@@ -28,6 +28,7 @@ from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
 from trioactor.tls import Certificates, Contexts, identity_of, raise_handshake_error
 from trioactor.unfinished import Unfinished
+from trioactor.unread import Unread
 from trioactor.vocabulary import Hook, Vocabulary
 
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound
@@ -80,6 +81,7 @@ class Remote:
     Attributes:
         counts: What peers did wrong.
         unfinished: The memory that incomplete messages take.
+        unread: The memory that answers take until peers read them.
     """
 
     def __init__(self, home: LocalHost, nursery: trio.Nursery, limits: Limits | None = None) -> None:
@@ -101,6 +103,7 @@ class Remote:
         self._listening: dict[Address, trio.CancelScope] = {}
         self.counts = Counts()
         self.unfinished = Unfinished(self.limits.unfinished_bytes)
+        self.unread = Unread(self.limits.unread_bytes)
         self._tls: Contexts | None = None
         self._guests: Counter[str] = Counter()  # accepted connections, by IP address
         self._greeter = self.codec_for(_NoRefs())

@@ -26,6 +26,9 @@ BYTES_PER_SEND = 64 * 1024
 # the reader.
 JOINED_BYTES = 32 * 1024
 
+# What waits of answers is told to the books in steps of so many bytes: small answers cost nothing there.
+NOTED_BYTES = 256 * 1024
+
 # What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
 TLS_BYTES = 64 * 1024
 
@@ -36,13 +39,15 @@ class _Long:
     Attributes:
         frames: Its frames.
         load: The message; None when it is an answer.
+        size: Its bytes.
     """
 
-    __slots__ = ("frames", "load")
+    __slots__ = ("frames", "load", "size")
 
-    def __init__(self, frames: Iterator[list[Buffer]], load: Load | None) -> None:
+    def __init__(self, frames: Iterator[list[Buffer]], load: Load | None, size: int) -> None:
         self.frames = frames
         self.load = load
+        self.size = size
 
 
 class Writer:
@@ -53,6 +58,7 @@ class Writer:
         outbox: The messages.
         limits: Of this side.
         too_many: Called when the peer does not read its answers; the connection should end.
+        note_unread: Told how many bytes of answers wait, when that has changed by much.
 
     Attributes:
         frame_bytes: The longest frame that the peer takes.
@@ -63,7 +69,12 @@ class Writer:
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, outbox: Outbox, limits: Limits, too_many: Callable[[], None]
+        self,
+        stream: trio.abc.Stream,
+        outbox: Outbox,
+        limits: Limits,
+        too_many: Callable[[], None],
+        note_unread: Callable[[int], None],
     ) -> None:
         self.frame_bytes = limits.frame_bytes
         self.written = 0
@@ -74,6 +85,9 @@ class Writer:
         self._outbox = outbox
         self._limits = limits
         self._too_many = too_many
+        self._note_unread = note_unread
+        self._unread = 0  # bytes of answers, failures, credit and so on that are not written yet
+        self._noted = 0  # the same as it was told last
         self._control: deque[bytes] = deque()
         self._answers: deque[Encoded] = deque()
         self._long: deque[_Long] = deque()
@@ -84,11 +98,13 @@ class Writer:
     def say(self, payload: bytes) -> None:
         """Write a small frame, before everything else."""
         self._control.append(payload)
+        self._count_unread(len(payload))
         self._check_queue()
 
     def answer(self, encoded: Encoded) -> None:
         """Write an answer."""
         self._answers.append(encoded)
+        self._count_unread(len(encoded.head) + encoded.tail_bytes)
         self._check_queue()
 
     def finish(self, last_words: Callable[[], bytes]) -> None:
@@ -96,12 +112,24 @@ class Writer:
         self._last_words = last_words
         self.wake()
 
+    def forget(self) -> None:
+        """Let go of all that waits: the connection has ended, and a collector may be long in coming."""
+        self._control.clear()
+        self._answers.clear()
+        self._long.clear()
+
     def wake(self) -> None:
         """There is something to write."""
         self._woken = True
         if self._something is not None:
             self._something.set()
             self._something = None
+
+    def _count_unread(self, change: int) -> None:
+        self._unread += change
+        if abs(self._unread - self._noted) >= NOTED_BYTES:
+            self._noted = self._unread
+            self._note_unread(self._unread)
 
     def _check_queue(self) -> None:
         self.wake()
@@ -144,7 +172,9 @@ class Writer:
         buffers: list[Buffer] = []
         loads: list[Load] = []
         while self._control:
-            buffers += _framed(self._control.popleft())
+            payload = self._control.popleft()
+            self._count_unread(-len(payload))
+            buffers += _framed(payload)
         left = BYTES_PER_SEND
         while self._answers and left > 0:
             encoded = self._answers.popleft()
@@ -165,10 +195,13 @@ class Writer:
 
     def _add(self, buffers: list[Buffer], sent: Encoded | Load, load: Load | None) -> int:
         """Add a frame and return its size; 0 when it is to be written in pieces."""
-        if not sent.tail_bytes and len(sent.head) <= self.frame_bytes:
+        size = len(sent.head) + sent.tail_bytes
+        if size <= self.frame_bytes and not sent.tail_bytes:
+            if load is None:
+                self._count_unread(-size)
             buffers += _framed(sent.head)
-            return HEADER_BYTES + len(sent.head)
-        self._long.append(_Long(cut(sent.head, sent.tail, sent.tail_bytes, self.frame_bytes), load))
+            return HEADER_BYTES + size
+        self._long.append(_Long(cut(sent.head, sent.tail, sent.tail_bytes, self.frame_bytes), load, size))
         if load is not None:
             self._outbox.hold(load.channel)
         return 0
@@ -181,10 +214,12 @@ class Writer:
         frame = next(self._long[0].frames, None)
         if frame is not None:
             return frame
-        load = self._long.popleft().load
-        if load is not None:
-            loads.append(load)
-            self._outbox.release(load.channel)
+        done = self._long.popleft()
+        if done.load is None:
+            self._count_unread(-done.size)
+        else:
+            loads.append(done.load)
+            self._outbox.release(done.load.channel)
         return []
 
     # --- handing over ---------------------------------------------------------------------------------

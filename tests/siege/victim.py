@@ -22,7 +22,13 @@ from trioactor.limits import KIB, MIB, Limits
 TELL_SECONDS = 0.5
 
 # Of a system that expects small messages from many peers. All else is as by default.
-LIMITS = Limits(message_bytes=4 * MIB, head_bytes=1 * MIB, unfinished_bytes=16 * MIB, window_bytes=256 * KIB)
+LIMITS = Limits(
+    message_bytes=4 * MIB,
+    head_bytes=1 * MIB,
+    unfinished_bytes=16 * MIB,
+    unread_bytes=16 * MIB,
+    window_bytes=256 * KIB,
+)
 
 
 async def main() -> None:

@@ -34,6 +34,7 @@ from trioactor.link import Link
 from trioactor.testing import Link as Cable
 from trioactor.testing import Network
 from trioactor.unfinished import Unfinished
+from trioactor.unread import Unread
 
 PORT = 7000
 WORDS = (Note, Hold, Read, Fail)
@@ -518,3 +519,26 @@ async def test_a_system_listens_on_several_addresses(system: ActorSystem) -> Non
         for address in (first, second):
             with pytest.raises(NotDelivered, match="no message is called"):
                 await caller.ref(*address, "clerk").ask(Read())
+
+
+def test_the_peer_that_leaves_the_most_answers_unread_is_cut_off_when_all_are_too_many() -> None:
+    books = Unread(100)
+    ended: list[str] = []
+
+    def first(reason: str) -> None:
+        ended.append(f"first: {reason}")
+
+    def second(reason: str) -> None:
+        ended.append(f"second: {reason}")
+
+    books.note(first, 70)
+    books.note(second, 30)
+    assert (books.total_bytes, ended) == (100, [])
+
+    books.note(second, 31)
+    assert books.total_bytes == 31
+    assert len(ended) == 1
+    assert ended[0].startswith("first: answers that nobody reads take more than 100 bytes here")
+
+    books.note(second, 0)
+    assert books.total_bytes == 0
