@@ -199,10 +199,8 @@ def test_several_runs_are_compared(path: Path, tmp_path: Path) -> None:
     result = report(f"{path}:one", f"{other}:two")
 
     assert (result.exit_code, result.stderr) == (0, "")
-    said = " ".join(result.stdout.split())
-    assert said.startswith(
-        f"A one finished synthetic data in {path} B two finished synthetic data in {other}"
-    )
+    said = "".join(result.stdout.split())  # a long path goes on in the next line
+    assert said.startswith(f"Aonefinishedsyntheticdatain{path}Btwofinishedsyntheticdatain{other}")
     told = json.loads(report("--db", path, "--db", other, "--json").stdout)
     assert [one["run"] for one in told["runs"]] == ["one", "two"]
     text = report("--db", path, "--db", other, "two", "one", "--csv", "-").stdout

@@ -112,7 +112,8 @@ def test_runs_of_two_records_are_listed_apart(path: Path, tmp_path: Path) -> Non
 
     lines = shown(runs_as_table([*load_runs(path), *load_runs(other)])).splitlines()
 
-    assert [line for line in lines if line.startswith("/")] == [str(path), str(other)]
+    folded = "".join(lines)  # a long path goes on in the next line
+    assert 0 <= folded.index(str(path)) < folded.index(str(other))
     assert [line.split()[-2] for line in lines if " first " in line] == ["1", "2"]
 
 
