@@ -19,6 +19,7 @@ import pytest
 
 from federation.learning import load_params, model_sha256
 from tests.end_to_end.conftest import PATIENCE_SECONDS, ROOT, Command, Workspace
+from tests.kills.killing import ROLES, Kill, Outcome, Place, judged, plan
 
 # Rounds that take long enough for something to happen in one of them.
 LONG = ("--rounds", "500", "--epochs", "100", "--no-alone", "--no-picture")
@@ -111,25 +112,22 @@ def test_others_read_the_record_while_the_run_writes_it(workspace: Workspace) ->
     assert run.wait() == 143
 
 
-def test_a_worker_that_is_killed_comes_back_and_the_model_is_the_same(workspace: Workspace) -> None:
-    same = ("--rounds", "300", "--epochs", "100", "--no-alone", "--no-picture")
-    run = workspace.start(*same)
-    run.wait_for("round   2/300")
-    os.kill(workspace.process_of("region_B.npz"), signal.SIGKILL)
-    killed = time.monotonic()
-    run.wait_for("worker B is lost")
-    noticed_seconds = time.monotonic() - killed
+def test_roles_that_are_killed_come_back_and_the_model_is_the_same(workspace: Workspace) -> None:
+    """No committed round is lost or counted twice, or without a worker: `bin/kill-roles`, in short."""
+    place = Place(workspace.folder, ("--rounds", "16", "--epochs", "100", "--no-alone", "--no-picture"))
+    *kills, killed = place.killed(plan(rounds=16, kills=len(ROLES), seed=1))
 
-    assert run.wait() == 0, run.stderr
-    assert noticed_seconds < 1.0
-    assert "the process of worker B has ended: it was ended by SIGKILL; it is started again" in run.stderr
-    assert "it is expected back for 10 s" in run.stderr
-    assert "worker B is back" in run.stderr
-    rounds = report(workspace)["rounds"]
-    assert isinstance(rounds, list)
-    assert [set(one["workers"]) for one in rounds] == [{"A", "B", "C"}] * 300
-    assert workspace.start(*same, "--in-process").wait() == 0
-    assert report(workspace)["model_sha256"] == rounds[-1]["model_sha256"]
+    assert isinstance(killed, Outcome)
+    assert {kill.role for kill in kills if isinstance(kill, Kill)} == set(ROLES)
+    assert killed.said.count("has ended: it was ended by SIGKILL; it is started again") == len(ROLES)
+    assert "worker B is back" in killed.said
+    assert "it is expected back for 10 s" in killed.said
+    assert judged(killed, place.undisturbed()) == []
+
+
+def test_a_plan_of_kills_has_room_in_its_rounds() -> None:
+    with pytest.raises(ValueError, match="20 kills in 10 rounds; at most one in a round"):
+        plan(rounds=10, kills=20, seed=0)
 
 
 def test_a_run_that_loses_all_workers_keeps_what_it_has_and_says_so(workspace: Workspace) -> None:
@@ -195,28 +193,6 @@ def test_the_roles_end_with_a_launcher_that_is_killed(workspace: Workspace) -> N
     with sqlite3.connect(workspace.path / "training.db") as record:
         assert record.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     record.close()
-
-
-@pytest.mark.parametrize("role", ["provider", "aggregator", "evaluator"])
-def test_a_service_that_is_killed_comes_back_and_the_model_is_the_same(
-    workspace: Workspace, role: str
-) -> None:
-    """No committed round is lost or counted twice, and the bytes are those of an undisturbed run."""
-    job = ("--rounds", "100", "--epochs", "100", "--no-alone", "--no-picture")
-    run = workspace.start(*job)
-    run.wait_for("round   3/100")
-    os.kill(workspace.process_of(f"federation {role}"), signal.SIGKILL)
-
-    assert run.wait() == 0, run.stderr
-    assert f"the process of the {role} has ended: it was ended by SIGKILL; it is started again" in run.stderr
-    rounds = report(workspace)["rounds"]
-    assert isinstance(rounds, list)
-    assert [one["round"] for one in rounds] == list(range(1, 101))
-    assert all(one["accuracy"] is not None for one in rounds)
-    undisturbed = workspace.start(*job, "--in-process")
-    assert undisturbed.wait() == 0, undisturbed.stderr
-    shas = {re.search(r"SHA-256 +(\w+)", one.stdout)[1] for one in (run, undisturbed)}  # type: ignore[index]
-    assert len(shas) == 1
 
 
 def test_results_that_cannot_be_written_are_told_and_the_record_has_them(workspace: Workspace) -> None:
