@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.learning import one_blas_thread
-from tests.benchmarks import remote, runtime
+from tests.benchmarks import pool, remote, runtime
 from tests.benchmarks import round as coordinated_round
 from tests.benchmarks.measure import Row, as_json, machine
 
@@ -57,9 +57,10 @@ def remote_command(quick: bool, json_file: Path | None) -> None:
 @main.command("round")
 @_quick
 def round_command(quick: bool, json_file: Path | None) -> None:
-    """A round of the coordinated mode beside the same arithmetic in one plain NumPy loop."""
+    """A round of the coordinated mode beside plain NumPy: in a loop, and in a pool of two processes."""
     with one_blas_thread():
         rows = _measured(lambda progress: coordinated_round.rows(quick=quick, progress=progress))
+        rows += _measured(lambda progress: pool.rows(quick=quick, progress=progress))
     start = coordinated_round.warm_start(quick=quick)
     _show("federation: the coordinated mode in processes", rows)
     said = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in start.items())

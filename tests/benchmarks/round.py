@@ -18,11 +18,11 @@ from federation.config import StartConfig
 from federation.learning import Budget, Params, SimpleClassifier, load_region, model_sha256, train_together
 from persistence.history import load_run
 from tests.benchmarks.measure import Row, compare
+from tests.benchmarks.processes import ROOT, run
 
 # A deployed round takes at most twice as long as the plain loop.
 TARGET = 0.5
 
-ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 20
 
 
@@ -31,7 +31,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         progress("preparing the data")
-        _run("prep", "prepare", "--workspace", str(workspace))
+        run("prep", "prepare", "--workspace", str(workspace))
         shas: set[str] = set()
         return compare(
             "a round of the built-in job",
@@ -52,7 +52,7 @@ def warm_start(*, quick: bool) -> dict[str, float]:
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
-        _run("prep", "prepare", "--workspace", str(workspace))
+        run("prep", "prepare", "--workspace", str(workspace))
         for _ in range(1 if quick else 5):
             started = time.perf_counter()
             command = [sys.executable, "-m", "federation", "start", "--plain", "--workspace", str(workspace)]
@@ -70,7 +70,7 @@ def warm_start(*, quick: bool) -> dict[str, float]:
 
 def _deployed(workspace: Path, shas: set[str]) -> float:
     flags = ["--plain", "--no-alone", "--no-picture", "--rounds", str(ROUNDS), "--workspace", str(workspace)]
-    _run("federation", "start", *flags)
+    run("federation", "start", *flags)
     history = load_run(workspace / "training.db")
     assert history.model_sha256 is not None
     shas.add(history.model_sha256)
@@ -102,7 +102,3 @@ def _plain(workspace: Path, shas: set[str]) -> float:
     together = train_together(regions, budget, on_round=score)
     shas.add(model_sha256(together.get_weights()))
     return (ended[-1] - ended[0]) / (ROUNDS - 1)
-
-
-def _run(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True, capture_output=True)

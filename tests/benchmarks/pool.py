@@ -1,0 +1,138 @@
+"""A larger round, deployed over mutual TLS, beside a pool of two plain NumPy processes.
+
+The job: 3 workers of 2,000 samples x 512 features and 10 classes, 5 epochs, 20 rounds. Deployed: `--tls`,
+six processes, every round committed to disk with `synchronous=FULL` and scored. The pool trains the same
+workers with the same classes in two processes that have the data already, averages and scores: no disk, no
+TLS, nobody who could be lost. Both come to the same bytes, or there is no figure.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from federation.config import StartConfig
+from federation.learning import (
+    Contribution,
+    FedAvg,
+    Params,
+    Region,
+    RegionMeta,
+    SimpleClassifier,
+    load_region,
+    model_sha256,
+    one_blas_thread,
+    save_region,
+    worker_generator,
+)
+from persistence.history import load_run
+from tests.benchmarks.measure import Row, compare
+from tests.benchmarks.processes import run
+
+# A deployed round takes at most 1.3 times as long.
+TARGET = 1 / 1.3
+
+WORKERS = ("A", "B", "C")
+SAMPLES, FEATURES, CLASSES = 2_000, 512, 10
+ROUNDS = 20
+DEFAULTS = StartConfig()
+
+_regions: dict[str, Region] = {}  # of a process of the pool, read once
+_model: list[SimpleClassifier] = []
+
+
+def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
+    """Return the seconds of a median round, ours and those of the pool."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "workspace"
+        make_regions(workspace / "dataset")
+        shas: set[str] = set()
+        return compare(
+            f"a round of {len(WORKERS)} x {SAMPLES:,} x {FEATURES}, over mutual TLS",
+            {
+                "deployed": lambda: _deployed(workspace, shas),
+                "a pool of two NumPy processes": lambda: _pool(workspace / "dataset", shas),
+            },
+            {"a pool of two NumPy processes": TARGET},
+            rounds=1 if quick else 7,
+            unit="s",
+            more_is_better=False,
+            progress=progress,
+        )
+
+
+def make_regions(folder: Path) -> None:
+    """Write regions of classes that overlap, as large as the job says."""
+    folder.mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    centres = chance.normal(size=(CLASSES, FEATURES)) * 0.1
+    for name in (*WORKERS, "D"):
+        y = chance.integers(0, CLASSES, SAMPLES)
+        X = (centres[y] + chance.normal(size=(SAMPLES, FEATURES)) * 0.5).astype(np.float32)
+        names = tuple(f"class {number}" for number in range(CLASSES))
+        meta = RegionMeta(class_names=names, source="synthetic", region=name)
+        save_region(folder / f"region_{name}.npz", Region(X, y, meta))
+
+
+def _deployed(workspace: Path, shas: set[str]) -> float:
+    flags = ["--plain", "--tls", "--no-alone", "--no-picture", "--rounds", str(ROUNDS)]
+    run("federation", "start", *flags, "--workspace", str(workspace))
+    history = load_run(workspace / "training.db")
+    assert history.model_sha256 is not None
+    shas.add(history.model_sha256)
+    assert len(shas) == 1, f"different models: {shas}"
+    return _median_round([one.row.ended_unix for one in history.rounds])
+
+
+def _pool(dataset: Path, shas: set[str]) -> float:
+    judge = load_region(dataset / "region_D.npz")
+    model = SimpleClassifier(FEATURES, CLASSES)
+    strategy = FedAvg()
+    state = strategy.start(model.get_weights())
+    ended = []
+    context = get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=_enter, initargs=(dataset,)) as pool:
+        for number in range(1, ROUNDS + 1):
+            jobs = [pool.submit(_train, name, number, state.params) for name in WORKERS]
+            trained = [Contribution(*job.result()) for job in jobs]
+            state = strategy.combine(state, trained)
+            model.set_weights(state.params)
+            model.evaluate(judge.X, judge.y)
+            ended.append(time.perf_counter())
+    shas.add(model_sha256(state.params))
+    return _median_round(ended)
+
+
+def _enter(dataset: Path) -> None:
+    one_blas_thread().__enter__()  # for the life of the process
+    for name in WORKERS:
+        _regions[name] = load_region(dataset / f"region_{name}.npz")
+    _model.append(SimpleClassifier(FEATURES, CLASSES))
+
+
+def _train(name: str, number: int, params: Params) -> tuple[str, Params, int]:
+    region, model = _regions[name], _model[0]
+    model.set_weights(params)
+    model.fit(
+        region.X,
+        region.y,
+        epochs=DEFAULTS.epochs,
+        batch_size=DEFAULTS.batch_size,
+        learning_rate=DEFAULTS.learning_rate,
+        mu=DEFAULTS.mu,
+        generator=worker_generator(DEFAULTS.seed, name, number),
+    )
+    model.evaluate(region.X, region.y)  # as a worker does, for the record
+    return name, model.get_weights(), region.sample_count
+
+
+def _median_round(ended: list[float]) -> float:
+    return statistics.median(after - before for before, after in pairwise(ended))
