@@ -66,6 +66,7 @@ def setting(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
+    section: str = "",
 ) -> Any:
     """Return a dataclass field that is also a flag.
 
@@ -77,6 +78,7 @@ def setting(
         above: A bound that the number must be greater than.
         choices: The texts that are allowed.
         metavar: What stands for the value in the help.
+        section: Under which heading the help shows it; by default that of its class.
     """
     metadata = {
         "help": help,
@@ -85,6 +87,7 @@ def setting(
         "above": above,
         "choices": choices,
         "metavar": metavar,
+        "section": section,
     }
     return field(default=default, metadata=metadata)
 
@@ -106,6 +109,9 @@ class Settings:
     LOCAL: ClassVar[frozenset[str]] = frozenset(
         {"workspace", "plain", "listen", "provider", "provider_file", "tls", "tls_cert", "tls_key", "tls_ca"}
     )
+
+    # Under which heading the help shows the settings that a class adds.
+    SECTION: ClassVar[str] = "Options"
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -170,6 +176,8 @@ def _range_in_words(least: float | None, most: float | None, above: float | None
 class InWorkspace(Settings):
     """Whoever reads or writes files."""
 
+    SECTION = "Files"
+
     workspace: Path = setting(
         Path("workspace"), "Folder for everything that is read and written.", metavar="DIR"
     )
@@ -183,6 +191,8 @@ class InWorkspace(Settings):
 @dataclass(frozen=True, kw_only=True)
 class ReadingRegions(InWorkspace):
     """Whoever reads region files."""
+
+    SECTION = "Files"
 
     dataset: Path | None = setting(
         None, "Folder of the region files [default: WORKSPACE/dataset].", metavar="DIR"
@@ -198,6 +208,8 @@ class ReadingRegions(InWorkspace):
 @dataclass(frozen=True, kw_only=True)
 class Listening(Settings):
     """Whoever can be reached."""
+
+    SECTION = "Network"
 
     listen: str = setting(
         "127.0.0.1:0", "Where to be reached; port 0 lets the system choose.", metavar="HOST:PORT"
@@ -235,6 +247,8 @@ class TlsFiles(NamedTuple):
 class Secured(Settings):
     """Whoever speaks mutual TLS when it is given certificates."""
 
+    SECTION = "TLS"
+
     tls_cert: Path | None = setting(
         None,
         "Our certificate, PEM. With it, its key and the authority, all connections are TLS.",
@@ -266,6 +280,8 @@ class Secured(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Joining(InWorkspace, Listening, Secured):
     """Whoever goes to the Provider."""
+
+    SECTION = "Network"
 
     provider: str | None = setting(
         None, "Where the Provider is; default: what its file says.", metavar="HOST:PORT"
@@ -307,12 +323,14 @@ def _of_strategies(parameter: str, help: str) -> Any:
     listed = ", ".join(
         name if value is None else f"{name} (by default {value:g})" for name, value in defaults.items()
     )
-    return setting(None, f"Of --strategy {listed}: {help}")
+    return setting(None, f"Of --strategy {listed}: {help}", section="Strategy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfModel(Settings):
     """Whoever has a model."""
+
+    SECTION = "Training"
 
     model: str = setting(
         "simple", "What is trained: 'simple', or package.module:name of what makes a model of yours."
@@ -322,6 +340,8 @@ class OfModel(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Learning(OfModel):
     """How much is learnt in a run, and how."""
+
+    SECTION = "Training"
 
     rounds: int = setting(20, "How many rounds.", least=1, most=MANY)
     epochs: int = setting(5, "Passes of a worker over its region in a round.", least=1, most=MANY)
@@ -369,6 +389,8 @@ class Learning(OfModel):
 class Deciding(Settings):
     """Who takes part in a round, when it is over, and how updates become the next model."""
 
+    SECTION = "Rounds"
+
     min_workers: int = setting(1, "How many workers the first round waits for.", least=1, most=MANY)
     fraction: float = setting(1.0, "Part of the workers that is asked in a round.", above=0.0, most=1.0)
     quorum: int | None = setting(
@@ -398,7 +420,9 @@ class Deciding(Settings):
         least=0.0,
         most=100.0,
     )
-    strategy: str = setting("fedavg", "How updates become the next model.", choices=tuple(STRATEGIES))
+    strategy: str = setting(
+        "fedavg", "How updates become the next model.", choices=tuple(STRATEGIES), section="Strategy"
+    )
     server_learning_rate: float | None = _of_strategies("server_learning_rate", "how far to move.")
     momentum: float | None = _of_strategies("momentum", "share of the last direction that is kept.")
     beta1: float | None = _of_strategies("beta1", "share of the last direction that is kept.")

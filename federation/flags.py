@@ -48,7 +48,12 @@ def flags_for(settings: type[Settings]) -> Callable[[F], F]:
         kinds = typing.get_type_hints(settings)
         shown = typing.cast(F, _shows_config(settings, command))
         for one in reversed(_in_reading_order(settings)):
-            shown = click.option(*_names(one, kinds[one.name]), **_how(one, kinds[one.name]))(shown)
+            shown = click.option(
+                *_names(one, kinds[one.name]),
+                **_how(one, kinds[one.name]),
+                cls=_SettingOption,
+                section=_section_of(settings, one),
+            )(shown)
         shown = click.option(
             "--show-config",
             is_flag=True,
@@ -68,7 +73,10 @@ def flags_for(settings: type[Settings]) -> Callable[[F], F]:
 
 
 class SettingsCommand(click.Command):
-    """A command with the flags of a settings class. An error says where the value at fault comes from."""
+    """A command with the flags of a settings class.
+
+    Its help has them by sections, and an error says where the value at fault comes from.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See `click.Command`."""
@@ -80,6 +88,27 @@ class SettingsCommand(click.Command):
                 raise
             text = error.message.rstrip(".") + whence
             raise click.BadParameter(text, error.ctx, error.param, error.param_hint) from error
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See `click.Command`. What is the command's own comes first."""
+        sections: dict[str, list[tuple[str, str]]] = {Settings.SECTION: []}
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            if record is not None:
+                section = one.section if isinstance(one, _SettingOption) else Settings.SECTION
+                sections.setdefault(section, []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class _SettingOption(click.Option):
+    """A flag that knows under which heading the help shows it."""
+
+    def __init__(self, *names: Any, section: str, **how: Any) -> None:
+        super().__init__(*names, **how)
+        self.section = section
 
 
 def settings_of(kind: type[S], flags: Mapping[str, Any]) -> S:
@@ -171,6 +200,12 @@ def _in_reading_order(settings: type[Settings]) -> list[Field[Any]]:
         fields(settings),
         key=lambda one: max(place for place, names in enumerate(declared) if one.name in names),
     )
+
+
+def _section_of(settings: type[Settings], one: Field[Any]) -> str:
+    """Return the heading of a field: its own, or that of the class that has declared it first."""
+    declarers = [kind for kind in settings.__mro__ if one.name in inspect.get_annotations(kind)]
+    return str(one.metadata["section"]) or str(declarers[-1].__dict__.get("SECTION", Settings.SECTION))
 
 
 def _names(one: Field[Any], kind: Any) -> list[str]:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from federation.config import Settings
 from federation.errors import ExitStatus, SettingsError
-from federation.flags import flags_for
+from federation.flags import SettingsCommand, flags_for
 from federation.processes import check_starter
 from gossip.config import PeerConfig, ReporterConfig, StartGossipConfig
 
@@ -42,7 +42,7 @@ def main() -> None:
     check_starter()
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=EPILOG, cls=SettingsCommand)
 @flags_for(StartGossipConfig)
 @click.pass_context
 def start(context: click.Context, /, **flags: Any) -> None:
@@ -57,7 +57,7 @@ def start(context: click.Context, /, **flags: Any) -> None:
     sys.exit(start_network(config, chosen))
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=EPILOG, cls=SettingsCommand)
 @flags_for(PeerConfig)
 def peer(**flags: Any) -> None:
     """Run one peer: it trains on its region, and gossips with all it can find.
@@ -70,7 +70,7 @@ def peer(**flags: Any) -> None:
     sys.exit(peer_program(config))
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=EPILOG, cls=SettingsCommand)
 @flags_for(ReporterConfig)
 def reporter(**flags: Any) -> None:
     """Run a reporter: it shows how all peers are doing. It may come and go; nobody depends on it.

@@ -32,6 +32,8 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # to be told from an address that 
 class Learning(Settings):
     """How much a peer learns, and how. The same at all peers."""
 
+    SECTION = "Training"
+
     rounds: int = setting(20, "How many rounds each peer trains.", least=0, most=MANY)
     epochs: int = setting(5, "Passes of a peer over its region in a round.", least=1, most=MANY)
     batch_size: int = setting(32, "Samples in a step of SGD.", least=1, most=MANY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from federation.__main__ import main
-from federation.config import ProviderConfig, StartConfig, WorkersConfig
+from federation.config import ProviderConfig, StartConfig, WorkersConfig, flag_of
 from federation.flags import read_config, unknown_variables
 
 
@@ -161,3 +163,15 @@ def test_every_role_can_show_its_settings() -> None:
         options: list[Any] = [one for one in command.params if isinstance(one, click.Option)]
         if any(option.name == "config" for option in options):
             assert shown(run(name, "--show-config")), name
+
+
+def test_the_help_has_the_flags_by_sections() -> None:
+    help_text = run("start", "--help").stdout
+
+    sections = [line.removesuffix(":") for line in help_text.splitlines() if re.fullmatch(r"[A-Z]\w+:", line)]
+    assert sections == ["Options", "Training", "Rounds", "Strategy", "Files", "Network"]
+    rounds = help_text.partition("\nRounds:\n")[2].partition("\nStrategy:\n")[0]
+    assert "--quorum" in rounds
+    assert "--momentum" not in rounds
+    shown = set(re.findall(r"^  (--[a-z0-9-]+)", help_text, re.MULTILINE))
+    assert {flag_of(one.name) for one in fields(StartConfig)} <= shown, "none is left out"
