@@ -66,7 +66,7 @@ ORDER: dict[str, str] = {
         gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
     """,
     "federation.learning": """
-        errors archive params chance averaging model schedules strategy robust server_steps strategies
+        errors archive params chance partition averaging model schedules strategy robust server_steps strategies
         buffered regions baseline
     """,
     "federation": """

@@ -32,6 +32,7 @@ from .errors import (
     ArchiveError,
     LearningError,
     ParamsError,
+    PartitionError,
     RegionError,
     StrategyError,
     TrainingDiverged,
@@ -39,6 +40,7 @@ from .errors import (
 )
 from .model import Metrics, Model, SimpleClassifier, never
 from .params import Params, check_params, copy_params, load_params, model_sha256, save_params
+from .partition import PARTITIONS, Partition, by_class, by_size, dirichlet, iid, make_partition
 from .regions import (
     Region,
     RegionMeta,
@@ -55,6 +57,7 @@ from .strategies import STRATEGIES, make_strategy, strategy_parameters
 from .strategy import State, Strategy
 
 __all__ = [
+    "PARTITIONS",
     "SCHEDULES",
     "STRATEGIES",
     "ArchiveError",
@@ -75,6 +78,8 @@ __all__ = [
     "MultiKrum",
     "Params",
     "ParamsError",
+    "Partition",
+    "PartitionError",
     "Region",
     "RegionError",
     "RegionMeta",
@@ -90,17 +95,22 @@ __all__ = [
     "TrimmedMean",
     "WarmUp",
     "average_contributions",
+    "by_class",
+    "by_size",
     "check_params",
     "combine_buffered",
     "copy_params",
+    "dirichlet",
     "exact_mean",
     "federated_averaging",
     "generator_for",
+    "iid",
     "in_worker_order",
     "load_features",
     "load_meta",
     "load_params",
     "load_region",
+    "make_partition",
     "make_schedule",
     "make_strategy",
     "model_sha256",

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `ArchiveError` | an .npz file is missing, cut off, or not one | name another file, or make it again |
 | `RegionError` | data, or a file of it, cannot be learnt from | mend it; the text names the fix |
+| `PartitionError` | samples cannot be dealt out to parts as asked | the text names what is possible |
 | `ParamsError` | weights do not fit the model, or are not numbers | refuse them; never average them |
 | `StrategyError` | a strategy's settings, or too few updates for what it promises | the text names the fix |
 | `TrainingStopped` | training was asked to stop between two batches | nothing: it is the answer |
@@ -21,6 +22,10 @@ class ArchiveError(LearningError):
 
 class RegionError(LearningError, ValueError):
     """Data that cannot be learnt from. The text says what was found, what is allowed, and the fix."""
+
+
+class PartitionError(LearningError, ValueError):
+    """Samples cannot be dealt out as asked. The text says what was asked, and what is possible."""
 
 
 class ParamsError(LearningError, ValueError):
