@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.learning import one_blas_thread
-from tests.benchmarks import pool, remote, runtime
+from tests.benchmarks import attacks, pool, remote, runtime, straggler
 from tests.benchmarks import round as coordinated_round
 from tests.benchmarks.measure import Row, as_json, machine
 
@@ -57,15 +57,40 @@ def remote_command(quick: bool, json_file: Path | None) -> None:
 @main.command("round")
 @_quick
 def round_command(quick: bool, json_file: Path | None) -> None:
-    """A round of the coordinated mode beside plain NumPy: in a loop, and in a pool of two processes."""
+    """A round of the coordinated mode beside plain NumPy, in a loop and in a pool, and with a straggler."""
     with one_blas_thread():
         rows = _measured(lambda progress: coordinated_round.rows(quick=quick, progress=progress))
         rows += _measured(lambda progress: pool.rows(quick=quick, progress=progress))
+        rows += _measured(lambda progress: straggler.rows(quick=quick, progress=progress))
     start = coordinated_round.warm_start(quick=quick)
     _show("federation: the coordinated mode in processes", rows)
     said = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in start.items())
     click.echo(f"from a warm start to the first finished round: {said}")
     _write(json_file, rows, {"warm_start": start})
+
+
+@main.command("attacks")
+@click.option("--rounds", type=click.IntRange(1, 1000), default=attacks.ROUNDS)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the training, and who has which samples.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy by round there.")
+def attacks_command(rounds: int, seed: int, plot: Path | None) -> None:
+    """What two hostile workers of ten cost: robust strategies, beside plain FedAvg."""
+    honest, *attacked = done = list(attacks.figures(rounds=rounds, seed=seed))
+    table = Table(title=f"{attacks.HOSTILE} hostile workers of {attacks.WORKERS}, {rounds} rounds")
+    for name in ("attack", "strategy", "accuracy on D", "points lost", "target", ""):
+        table.add_column(name)
+    table.add_row("none", honest.strategy, f"{honest.accuracies[-1]:.3f}", "", "", "")
+    for one in attacked:
+        points = 100 * attacks.lost(one, honest)
+        target, verdict = "", ""
+        if one.strategy != "fedavg":
+            target = f"<= {100 * attacks.MOST_LOST:g}"
+            verdict = "met" if points <= 100 * attacks.MOST_LOST else "missed"
+        table.add_row(one.attack, one.strategy, f"{one.accuracies[-1]:.3f}", f"{points:.1f}", target, verdict)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    if plot is not None:
+        attacks.draw(done, plot)
+        click.echo(f"picture {plot}")
 
 
 def _measured(measure: Callable[[Callable[[str], None]], list[Row]]) -> list[Row]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
@@ -53,7 +53,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """Return the seconds of a median round, ours and those of the pool."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
-        make_regions(workspace / "dataset")
+        make_regions(workspace / "dataset", dict.fromkeys(WORKERS, SAMPLES))
         shas: set[str] = set()
         return compare(
             f"a round of {len(WORKERS)} x {SAMPLES:,} x {FEATURES}, over mutual TLS",
@@ -69,14 +69,14 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
         )
 
 
-def make_regions(folder: Path) -> None:
-    """Write regions of classes that overlap, as large as the job says."""
+def make_regions(folder: Path, sizes: Mapping[str, int]) -> None:
+    """Write regions of so many samples, of classes that overlap, and a region D."""
     folder.mkdir(parents=True)
     chance = np.random.default_rng(0)
     centres = chance.normal(size=(CLASSES, FEATURES)) * 0.1
-    for name in (*WORKERS, "D"):
-        y = chance.integers(0, CLASSES, SAMPLES)
-        X = (centres[y] + chance.normal(size=(SAMPLES, FEATURES)) * 0.5).astype(np.float32)
+    for name, size in {**sizes, "D": SAMPLES}.items():
+        y = chance.integers(0, CLASSES, size)
+        X = (centres[y] + chance.normal(size=(size, FEATURES)) * 0.5).astype(np.float32)
         names = tuple(f"class {number}" for number in range(CLASSES))
         meta = RegionMeta(class_names=names, source="synthetic", region=name)
         save_region(folder / f"region_{name}.npz", Region(X, y, meta))
