@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Command, Workspace
+from tests.end_to_end.conftest import PATIENCE_SECONDS, ROOT, Command, Workspace
 
 
 def check(command: Command, status: int, *words: str) -> None:
@@ -131,6 +137,44 @@ def test_a_database_that_is_no_database(workspace: Workspace) -> None:
     (workspace.path / "training.db").write_text("dear diary\n" * 100)
 
     check(workspace.start(), 2, "training.db")
+
+
+ALONE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*ALONE, "true"], capture_output=True).returncode != 0,
+    reason="this system lets nobody mount a small disk of their own (unshare --user --mount)",
+)
+def test_a_disk_that_is_full_stops_the_run_at_a_committed_round(workspace: Workspace) -> None:
+    """A real disk of 1.2 MiB, mounted for this run alone."""
+    full = workspace.folder / "full"
+    full.mkdir()
+    job = "-m federation start --plain --rounds 200 --no-alone --no-picture --workspace full/workspace"
+    script = f"""
+        mount -t tmpfs -o size=1200k tmpfs full && mkdir full/workspace || exit 9
+        cp -r workspace/dataset full/workspace || exit 9
+        {{ {sys.executable} {job}; status=$?; }}
+        {sys.executable} -m persistence report --json --workspace full/workspace
+        exit $status
+    """
+
+    run = subprocess.run(
+        [*ALONE, "sh", "-c", script],
+        cwd=workspace.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    assert "training.db: no room left on the disk; make room, what was committed is kept" in run.stderr
+    kept = re.search(r"Kept: (\d+) of 200 rounds", run.stderr)
+    assert kept is not None, run.stderr
+    rounds = [one["round"] for one in json.loads(run.stdout)["rounds"]]
+    assert rounds == list(range(1, int(kept[1]) + 1))
 
 
 def test_a_workspace_that_cannot_be_written(workspace: Workspace) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +39,9 @@ from federation.messages import (
 )
 from federation.observer import Observer
 from persistence import RoundPersistence
-from tests.federation.stage import SETTINGS, Stage, region, register, sound
+from tests.federation.stage import SETTINGS, Puppet, Stage, region, register, sound
 from tests.federation.updates import update
-from trioactor import ActorSystem, Rejected
+from trioactor import ActorRef, ActorSystem, Rejected
 
 BUDGET = Budget(rounds=3, epochs=2, batch_size=8, seed=7)
 
@@ -316,6 +318,40 @@ async def test_everyone_hears_each_model_and_the_end(tmp_path: Path, autojump_cl
         assert [one.round for one in models] == [1, 2, 3]
         assert models[-1].model_sha256 == stage.end.model_sha256 == model_sha256(models[-1].weights)
         assert puppet.others[-1] == RunOver("finished", "")
+
+
+class ReadsTheRecord(Puppet):
+    """A worker that looks into the record, as another program would, when it hears of a model."""
+
+    def __init__(self, name: str, provider: ActorRef, record: Path) -> None:
+        super().__init__(name, provider, sound(name))
+        self.found: list[tuple[int, str]] = []
+        self.told: list[tuple[int, str]] = []
+        self._record = record
+
+    async def receive(self, message: Any) -> None:
+        await super().receive(message)
+        if isinstance(message, GlobalModelBroadcast):
+            self.told.append((message.round, message.model_sha256))
+            with closing(sqlite3.connect(f"file:{self._record}?mode=ro", uri=True)) as other:
+                self.found.append(
+                    other.execute("SELECT number, model_sha256 FROM rounds ORDER BY number DESC").fetchone()
+                )
+
+
+async def test_a_model_is_on_disk_before_anybody_hears_of_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with staged(tmp_path) as stage:
+        provider = await stage.begin()
+        reader = ReadsTheRecord("A", provider, tmp_path / "training.db")
+        await stage.system.actor_of(lambda: reader, "reader")
+        await stage.puppet(provider, "B", sound("B"))
+        await stage.ended.wait()
+        await trio.sleep(1)
+
+    assert [number for number, _ in reader.told] == [1, 2, 3]
+    assert reader.found == reader.told
 
 
 async def test_an_update_when_no_round_is_open_is_stale(tmp_path: Path, autojump_clock: MockClock) -> None:
