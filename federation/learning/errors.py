@@ -9,6 +9,7 @@
 | `StrategyError` | a strategy's settings, or too few updates for what it promises | the text names the fix |
 | `TrainingStopped` | training was asked to stop between two batches | nothing: it is the answer |
 | `TrainingDiverged` | the loss or the weights left the finite numbers | a smaller learning rate |
+| `MissingExtra` | a package that only some users need is not installed | install it; the text says how |
 """
 
 
@@ -42,3 +43,20 @@ class TrainingStopped(LearningError):
 
 class TrainingDiverged(LearningError, ArithmeticError):
     """Training left the finite numbers. Sending such weights on would spoil the average."""
+
+
+class MissingExtra(LearningError, ImportError):
+    """A package is not installed that only some users need.
+
+    Attributes:
+        package: What cannot be imported.
+        extra: The extra of ours that brings it.
+    """
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package}, which is not installed here; get it with "
+            f"pip install 'trioactor[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
