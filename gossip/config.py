@@ -14,6 +14,7 @@ from federation.config import (
     Address,
     InWorkspace,
     Listening,
+    OfModel,
     ReadingRegions,
     Secured,
     Settings,
@@ -29,7 +30,7 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # to be told from an address that 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learning(Settings):
+class Learning(OfModel):
     """How much a peer learns, and how. The same at all peers."""
 
     SECTION = "Training"

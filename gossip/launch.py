@@ -132,6 +132,7 @@ def peer_config(config: StartGossipConfig, folder: RunFolder, name: str) -> Peer
         run=folder.run,
         workspace=config.workspace,
         places=folder.path / "peers",
+        model=config.model,
         rounds=config.rounds,
         epochs=config.epochs,
         batch_size=config.batch_size,

@@ -183,11 +183,15 @@ class Membership:
         out = []
         if self.roster.gone:
             out.append(self._prober.ping(self.roster[self._rng.choice(self.roster.gone)]))
-        addresses = {self.roster[peer].address for peer in self.live}
-        strangers = [seed for seed in self._seeds if seed not in addresses]
+        strangers = self._strangers() if self._seeds else []
         if strangers:
             out.append(Outgoing(self._rng.choice(strangers), GossipPeerJoin(self.me)))
         return out
+
+    def _strangers(self) -> list[Address]:
+        """Seeds at whose address no live peer is known."""
+        addresses = {self.roster[peer].address for peer in self.live}
+        return [seed for seed in self._seeds if seed not in addresses]
 
     def _forgive(self, now: float) -> None:
         """When we were stalled, answers wait to be read. Move all deadlines by the time that we lost."""

@@ -20,10 +20,11 @@ import trio
 from federation.config import Address, Listening, Secured, TlsFiles
 from federation.credentials import read_credentials
 from federation.errors import SettingsError
-from federation.learning import LearningError, Region, load_region
+from federation.learning import LearningError, Model, Region, generator_for, load_region
+from federation.models import model_factory
 from federation.stopping import Stop
 from federation.workspace import make_writable
-from gossip.config import InNetwork, PeerConfig, ReporterConfig
+from gossip.config import InNetwork, Learning, PeerConfig, ReporterConfig
 from gossip.learner import Learner, gossip_strategy
 from gossip.messages import MESSAGES, GossipState
 from gossip.network import NetworkView
@@ -87,11 +88,21 @@ def read_region(path: Path) -> Region:
         raise SettingsError(str(error)) from error
 
 
+def model_maker(config: Learning, region: Region) -> Callable[[], Model]:
+    """Return what makes the model that is trained; all of its models begin with the same weights.
+
+    Raises:
+        SettingsError: There is nothing of the name that `--model` gives.
+    """
+    make = model_factory(config.model)
+    return lambda: make(region.feature_count, region.class_count, generator_for(config.seed, "model"))
+
+
 def make_learner(config: PeerConfig) -> Learner:
     """Return what a peer learns with.
 
     Raises:
-        SettingsError: A region cannot be read, or the two do not fit together.
+        SettingsError: A region cannot be read, the two do not fit together, or the model is not found.
     """
     region = read_region(config.region_file(config.region))
     evaluation = None
@@ -109,6 +120,7 @@ def make_learner(config: PeerConfig) -> Learner:
         region,
         config.budget,
         evaluation=evaluation,
+        make_model=model_maker(config, region),
         strategy=gossip_strategy(config.strategy),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from federation.learning import (
 )
 from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions, say
 from federation.processes import python_command
-from federation.programs import LOG_FORMAT, explain, run_program, say_error
+from federation.programs import explain, log_to_file, run_program, say_error
 from federation.results import read_settings, write_settings
 from federation.stopping import Stop
 from federation.workspace import RunFolder, make_writable, new_run_folder
@@ -33,7 +32,7 @@ from gossip.launch import REPORTER_NAME, Outcome, run_in_process, run_in_process
 from gossip.learner import Average, Learner, gossip_strategy
 from gossip.models import Model
 from gossip.ownership import certificate_name
-from gossip.roles import now_unix, read_region
+from gossip.roles import model_maker, now_unix, read_region
 from gossip.store import MODEL, model_of
 from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork, summary
 from persistence import DatabaseError, GossipPersistence, NewRun
@@ -91,7 +90,7 @@ def _run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Reg
         return outcome.status
 
     log = folder.log("network" if config.in_process else "launcher")
-    logging.basicConfig(filename=log, format=LOG_FORMAT, level=logging.INFO)
+    log_to_file(log)
     with one_blas_thread() if config.in_process else nullcontext():
         status = run_program("launcher", config.workspace, work, patient=True)
     try:
@@ -278,7 +277,13 @@ def average_on_disk(
     config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region], name: str
 ) -> Average | None:
     """Return the average of the models that a peer has on its disk: what all of them must hold."""
-    learner = Learner(name, regions[name], config.budget, strategy=gossip_strategy(config.strategy))
+    learner = Learner(
+        name,
+        regions[name],
+        config.budget,
+        make_model=model_maker(config, regions[name]),
+        strategy=gossip_strategy(config.strategy),
+    )
     with GossipPersistence(config.gossip_database, read_only=True) as record:
         run = record.find_run(folder.run)
         assert run is not None
@@ -296,7 +301,7 @@ def alone_accuracies(config: StartGossipConfig, regions: Mapping[str, Region]) -
     on = regions[EVALUATION_REGION]
     scores = {}
     for name in config.peer_names:
-        model = train_alone(regions[name], name, config.budget)
+        model = train_alone(regions[name], name, config.budget, model=model_maker(config, regions[name])())
         scores[name] = model.evaluate(on.X, on.y).accuracy
     return scores
 

@@ -1,13 +1,15 @@
-"""What is to be measured of gossip, and how it is spread over processors."""
+"""What is measured of gossip, spread over processors, and added up over several calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
 from tests.simulation.gossip_cells import (
     Cell,
@@ -42,8 +44,8 @@ class Plan:
     losses: Sequence[float] = (0.0, 0.1, 0.3)
     seeds: int = 200
     detection_peers: Sequence[int] = (16, 64, 256)
-    health_hours: float = 4.0
-    health_runs: int = 4
+    health_hours: float = 1.0
+    health_runs: int = 16
     idle_rounds: int = 10_000
     versions: int = 40
 
@@ -63,7 +65,100 @@ MODEL_SIZES = (20_000, 1_000_000)  # bytes: the perceptron of the system, and on
 MODEL_PEERS = 16
 HEALTH_PEERS = 64
 MANY_IDLE_ROUNDS = 100  # of larger networks than the smallest
-TASKS_PER_CELL = 4
+SEEDS_PER_TASK = 20  # they share one network: 1,024 peers take some seconds to set up
+
+
+# --- tasks ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One measurement, half a minute of work at most on most machines.
+
+    Attributes:
+        kind: A key of `MEASURES`.
+        args: For the function there; numbers and texts, so that the task has a name on paper.
+    """
+
+    kind: str
+    args: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        """Equal for equal measurements, in every call."""
+        return " ".join(map(str, (self.kind, *self.args)))
+
+    def run(self) -> Any:
+        """Measure, and return what came of it in the words of JSON."""
+        found = MEASURES[self.kind](*self.args)
+        if isinstance(found, list):
+            return [asdict(one) if isinstance(one, Detected) else one for one in found]
+        return asdict(found)
+
+
+def _convergence(peers: int, loss: float, announcing: bool, first: int, count: int) -> list[float]:
+    return convergence(Cell(peers, loss, announcing), range(first, first + count))
+
+
+def _detection(peers: int, loss: float, first: int, count: int) -> list[Detected]:
+    return detection(Cell(peers, loss), range(first, first + count))
+
+
+def _health(loss: float, run: int, hours: float) -> Health:
+    return health(Cell(HEALTH_PEERS, loss), run, hours)
+
+
+def _models(loss: float, size: int, versions: int) -> ModelTraffic:
+    return model_traffic(MODEL_PEERS, loss, size, versions)
+
+
+MEASURES: Mapping[str, Callable[..., Any]] = {
+    "convergence": _convergence,
+    "detection": _detection,
+    "health": _health,
+    "idle": idle_traffic,
+    "models": _models,
+}
+
+
+def tasks_of(plan: Plan) -> list[Task]:
+    """Return all measurements of a plan, those first that take longest."""
+    return [*_round_tasks(plan), *_health_tasks(plan), *_traffic_tasks(plan)]
+
+
+def _round_tasks(plan: Plan) -> Iterator[Task]:
+    for peers in sorted(plan.peers, reverse=True):
+        for loss in plan.losses:
+            for announcing in (False, True):
+                for first, count in _parts(plan.seeds):
+                    yield Task("convergence", (peers, loss, announcing, first, count))
+
+
+def _health_tasks(plan: Plan) -> Iterator[Task]:
+    for peers in sorted(plan.detection_peers, reverse=True):
+        for loss in plan.losses[:2]:
+            for first, count in _parts(plan.seeds):
+                yield Task("detection", (peers, loss, first, count))
+    for loss in plan.losses[:2]:
+        for run in range(plan.health_runs):
+            yield Task("health", (loss, run, plan.health_hours))
+
+
+def _traffic_tasks(plan: Plan) -> Iterator[Task]:
+    for peers in plan.peers:
+        rounds = plan.idle_rounds if peers == min(plan.peers) else min(plan.idle_rounds, MANY_IDLE_ROUNDS)
+        yield Task("idle", (peers, rounds))
+    for loss in plan.losses:
+        for size in MODEL_SIZES:
+            yield Task("models", (loss, size, plan.versions))
+
+
+def _parts(seeds: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, seeds, SEEDS_PER_TASK):
+        yield first, min(SEEDS_PER_TASK, seeds - first)
+
+
+# --- findings -------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -84,61 +179,102 @@ class Findings:
     idle: dict[int, IdleTraffic] = field(default_factory=dict)
     models: dict[tuple[float, int], ModelTraffic] = field(default_factory=dict)
 
+    def add(self, task: Task, found: Any) -> None:
+        """Take in what came of a task, in the words of JSON."""
+        args = task.args
+        match task.kind:
+            case "convergence":
+                self.rounds.setdefault(Cell(*args[:3]), []).extend(found)
+            case "detection":
+                self.detected.setdefault(Cell(*args[:2]), []).extend(Detected(**one) for one in found)
+            case "health":
+                self.healthy.setdefault(args[0], []).append(Health(**found))
+            case "idle":
+                self.idle[args[0]] = IdleTraffic(**found)
+            case "models":
+                self.models[args[0], args[1]] = ModelTraffic(**found)
 
-Store: TypeAlias = "Callable[[Any], object]"
-Task: TypeAlias = "tuple[Store, Callable[..., Any], tuple[Any, ...]]"
+
+class Kept:
+    """A file with a line of JSON for each measurement that is done, so that calls add up.
+
+    Args:
+        path: Where. It need not be there yet.
+
+    Attributes:
+        results: What is done, by the name of the task.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.results: dict[str, Any] = {}
+        text = path.read_text() if path.exists() else ""
+        self._torn = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
+            try:
+                read = json.loads(line)
+                self.results[read["task"]] = read["found"]
+            except (ValueError, KeyError, TypeError):
+                continue  # a call was killed while it wrote, so that measurement is not done
+
+    def add(self, task: Task, found: Any) -> None:
+        """Write down what came of a task."""
+        with self._path.open("a") as file:
+            file.write("\n" * self._torn + json.dumps({"task": task.name, "found": found}) + "\n")
+        self._torn = False
 
 
-def measure(plan: Plan, jobs: int, told: Callable[[int, int], None] = lambda done, all_: None) -> Findings:
-    """Measure all that is planned, on some processors.
+def measure(
+    plan: Plan,
+    jobs: int,
+    told: Callable[[int, int], None] = lambda done, all_: None,
+    *,
+    kept: Kept | None = None,
+    slice_seconds: float = float("inf"),
+) -> tuple[Findings, int]:
+    """Measure what is planned and not kept yet, on some processors.
 
     Args:
         plan: What.
         jobs: Processes to use.
         told: Is told how many tasks of how many are done.
+        kept: What earlier calls have measured; new findings are added to it.
+        slice_seconds: Begin nothing more after so long.
+
+    Returns:
+        What is measured by now, and how many measurements are left.
     """
     found = Findings()
-    tasks = [*_round_tasks(plan, found), *_health_tasks(plan, found), *_traffic_tasks(plan, found)]
+    planned = tasks_of(plan)
+    before = {} if kept is None else kept.results
+    for task in planned:
+        if task.name in before:
+            found.add(task, before[task.name])
+    left = [task for task in planned if task.name not in before]
+    ends_at = time.monotonic() + slice_seconds
+    begun = (task for task in left if time.monotonic() < ends_at)
+    done = len(planned) - len(left)
+    for task, result in _results(begun, jobs):
+        found.add(task, result)
+        if kept is not None:
+            kept.add(task, result)
+        done += 1
+        told(done, len(planned))
+    return found, len(planned) - done
+
+
+def _results(tasks: Iterable[Task], jobs: int) -> Iterator[tuple[Task, Any]]:
+    """Yield what comes of each task as it comes; a task is taken when a processor is free for it."""
+    if jobs == 1:
+        yield from ((task, task.run()) for task in tasks)
+        return
+    tasks = iter(tasks)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = [(store, pool.submit(function, *args)) for store, function, args in tasks]
-        for number, (store, future) in enumerate(running):
-            store(future.result())
-            told(number + 1, len(tasks))
-    return found
-
-
-def _round_tasks(plan: Plan, found: Findings) -> Iterator[Task]:
-    for peers in sorted(plan.peers, reverse=True):  # what takes longest comes first
-        for loss in plan.losses:
-            for announcing in (False, True):
-                cell = Cell(peers, loss, announcing)
-                for seeds in _parts(plan.seeds):
-                    yield found.rounds.setdefault(cell, []).extend, convergence, (cell, seeds)
-
-
-def _health_tasks(plan: Plan, found: Findings) -> Iterator[Task]:
-    for peers in sorted(plan.detection_peers, reverse=True):
-        for loss in plan.losses[:2]:
-            cell = Cell(peers, loss)
-            for seeds in _parts(plan.seeds):
-                yield found.detected.setdefault(cell, []).extend, detection, (cell, seeds)
-    for loss in plan.losses[:2]:
-        for run in range(plan.health_runs):
-            store = found.healthy.setdefault(loss, []).append
-            yield store, health, (Cell(HEALTH_PEERS, loss), run, plan.health_hours)
-
-
-def _traffic_tasks(plan: Plan, found: Findings) -> Iterator[Task]:
-    for peers in plan.peers:
-        rounds = plan.idle_rounds if peers == min(plan.peers) else min(plan.idle_rounds, MANY_IDLE_ROUNDS)
-        yield partial(found.idle.__setitem__, peers), idle_traffic, (peers, rounds)
-    for loss in plan.losses:
-        for size in MODEL_SIZES:
-            args = (MODEL_PEERS, loss, size, plan.versions)
-            yield partial(found.models.__setitem__, (loss, size)), model_traffic, args
-
-
-def _parts(seeds: int) -> Iterator[range]:
-    size = -(-seeds // TASKS_PER_CELL)
-    for start in range(0, seeds, size):
-        yield range(start, min(start + size, seeds))
+        running: dict[Future[Any], Task] = {}
+        while True:
+            while len(running) < jobs and (task := next(tasks, None)) is not None:
+                running[pool.submit(task.run)] = task
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()

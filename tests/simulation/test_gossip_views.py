@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +20,7 @@ from tests.simulation.gossip_cells import (
     model_traffic,
     percentile,
 )
-from tests.simulation.gossip_measure import Findings, Plan
+from tests.simulation.gossip_measure import Findings, Kept, Plan, measure, tasks_of
 from tests.simulation.gossip_table import as_plain, lines, rows
 
 
@@ -93,10 +94,45 @@ def test_a_target_that_is_missed_is_told() -> None:
     assert as_plain(table)[0]["values"] == {"p50": 2.0, "p99": 9.0, "most": 9.0}
 
 
-def test_the_launcher_writes_json_and_its_status_tells_of_misses(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan((16,), (0.0,), seeds=4, detection_peers=(), health_runs=0, idle_rounds=20, versions=1)
-    monkeypatch.setattr("tests.simulation.__main__.QUICK", plan)
+TINY = Plan((16,), (0.0,), seeds=4, detection_peers=(), health_runs=0, idle_rounds=20, versions=1)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--quick` measures next to nothing: two cells, and two kinds of bytes."""
+    monkeypatch.setattr("tests.simulation.__main__.QUICK", TINY)
     monkeypatch.setattr(gossip_measure, "MODEL_SIZES", (20_000,))
+
+
+def test_the_launcher_writes_json_and_its_status_tells_of_misses(tiny: None) -> None:
     shown = CliRunner().invoke(main, ["--gossip", "--quick", "--json", "--jobs", "1"])
     assert shown.exit_code == 0, shown.output
     assert all(row["met"] for row in json.loads(shown.output))
+
+
+def test_slices_of_a_measurement_add_up_to_the_whole(tiny: None, tmp_path: Path) -> None:
+    """A slice of no time does nothing; what was kept is not measured again, and a torn line is."""
+    whole, left = measure(TINY, 1)
+    assert left == 0
+    path = tmp_path / "kept.jsonl"
+    command = ["--gossip", "--quick", "--jobs", "1", "--keep", str(path)]
+    shown = CliRunner().invoke(main, [*command, "--slice", "0.000000001"])
+    assert shown.exit_code == 3
+    assert "4 measurements are left" in shown.stderr
+    assert not path.exists()
+    assert CliRunner().invoke(main, command).exit_code == 0
+    written = path.read_text().splitlines()
+    assert len(written) == 4
+    path.write_text("\n".join([*written[:-1], written[-1][:20]]))
+    assert [task.name for task in tasks_of(TINY) if task.name not in Kept(path).results] == [
+        "models 0.0 20000 1"
+    ]
+    again, left = measure(TINY, 1, kept=Kept(path))
+    assert (again, left) == (whole, 0)
+    assert path.read_text().splitlines()[-1] == written[-1]
+
+
+def test_a_slice_says_where_its_findings_go() -> None:
+    shown = CliRunner().invoke(main, ["--gossip", "--slice", "10"])
+    assert shown.exit_code == 2
+    assert "--keep FILE" in shown.output
