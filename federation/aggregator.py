@@ -111,7 +111,7 @@ class Aggregator(Member):
                 return await self._aggregate(message)
             case RecordFailedRound():
                 run_id, row = self._opened(message.run).id, self._failed_row(message)
-                updates = [_update_row(one) for one in message.attendance]
+                updates = [update_row(one) for one in message.attendance]
                 await self._offload(lambda _: self._store.record_failed_round(run_id, row, updates=updates))
                 return Recorded()
             case CloseRun():
@@ -198,7 +198,7 @@ class Aggregator(Member):
         except (StrategyError, ParamsError) as error:
             raise Rejected(str(error)) from error
         fingerprint = model_sha256(state.params)
-        loss, accuracy = _mean_metric(request.updates, "loss"), _mean_metric(request.updates, "accuracy")
+        loss, accuracy = mean_metric(request.updates, "loss"), mean_metric(request.updates, "accuracy")
         now_unix, seconds = self._now_unix(), request.seconds + trio.current_time() - started
         row = RoundRow(
             number=request.round,
@@ -209,7 +209,7 @@ class Aggregator(Member):
             train_accuracy=accuracy,
             model_sha256=fingerprint,
         )
-        updates = [_update_row(one) for one in request.attendance]
+        updates = [update_row(one) for one in request.attendance]
         await self._offload(
             lambda _: self._store.commit_round(
                 run.id, row, weights=state.params, updates=updates, strategy_state=memory_arrays(state)
@@ -317,13 +317,15 @@ def members_of(events: Iterable[EventRow]) -> tuple[str, ...]:
     return tuple(sorted(members))
 
 
-def _mean_metric(updates: Sequence[ModelUpdate], name: str) -> float:
+def mean_metric(updates: Sequence[ModelUpdate], name: str) -> float:
+    """Return the mean of a metric of a round's updates, weighted by their samples, in the workers' order."""
     samples = sum(one.num_samples for one in updates)
     in_order = sorted(updates, key=lambda one: (one.worker_id, one.round))
     return sum(one.num_samples * one.metrics[name] for one in in_order) / samples
 
 
-def _update_row(one: Attendance) -> UpdateRow:
+def update_row(one: Attendance) -> UpdateRow:
+    """Return what became of a worker in a round as the record keeps it."""
     return UpdateRow(
         worker=one.worker_id,
         outcome=one.outcome,

@@ -100,14 +100,18 @@ class Evaluator(Member):
             )
             self._store.save_baseline(run.id, baseline)
             return
-        evaluation = EvaluationRow(
-            round=request.round,
-            region=region,
-            samples=metrics.samples,
-            loss=metrics.loss,
-            accuracy=metrics.accuracy,
-            per_class=dict(zip(self._region.meta.class_names, metrics.per_class_accuracy, strict=True)),
-            confusion=tuple(tuple(row) for row in metrics.confusion.tolist()),
-            seconds=seconds,
-        )
-        self._store.save_evaluation(run.id, evaluation)
+        self._store.save_evaluation(run.id, evaluation_row(request.round, self._region, metrics, seconds))
+
+
+def evaluation_row(number: int, region: Region, metrics: Metrics, seconds: float) -> EvaluationRow:
+    """Return the score of a round's global model on a region as the record keeps it."""
+    return EvaluationRow(
+        round=number,
+        region=region.meta.region or EVALUATION_REGION,
+        samples=metrics.samples,
+        loss=metrics.loss,
+        accuracy=metrics.accuracy,
+        per_class=dict(zip(region.meta.class_names, metrics.per_class_accuracy, strict=True)),
+        confusion=tuple(tuple(row) for row in metrics.confusion.tolist()),
+        seconds=seconds,
+    )

@@ -117,6 +117,9 @@ class Round:
                 times_asked=0,
             )
         self._rules = rules
+        # Counted as they change: a simulated round has thousands of parts, and asks after each answer.
+        self._waiting_count = sum(part.verdict is Verdict.ASKED for part in self._parts.values())
+        self._accepted_count = 0
         self._started_at = now
         self._quorum_at: float | None = None
         self._closed_at: float | None = None
@@ -150,7 +153,7 @@ class Round:
     @property
     def succeeded(self) -> bool:
         """Whether enough sound answers are there."""
-        return len(self.updates) >= self._rules.needed
+        return self._accepted_count >= self._rules.needed
 
     @property
     def over_at(self) -> float:
@@ -167,7 +170,7 @@ class Round:
         return self._closed_at is not None or self.over_at <= now
 
     def _everyone_done_at(self) -> float:
-        if self.waiting:
+        if self._waiting_count:
             return math.inf
         return max(
             (part.expected_until for part in self._parts.values() if part.verdict is Verdict.LOST),
@@ -187,7 +190,8 @@ class Round:
             return self._end(update.worker_id, Judgement(Verdict.REFUSED, str(error)), now)
         self._parts[update.worker_id] = replace(part, update=update)
         judgement = self._end(update.worker_id, Judgement(Verdict.ACCEPTED), now)
-        if self._quorum_at is None and len(self.updates) == self._rules.quorum:
+        self._accepted_count += 1
+        if self._quorum_at is None and self._accepted_count == self._rules.quorum:
             self._quorum_at = now
         return judgement
 
@@ -221,6 +225,7 @@ class Round:
         if self._closed_at is not None or part is None or part.verdict not in (Verdict.LOST, Verdict.ASKED):
             return False
         self._parts[worker_id] = _Part(now, times_asked=part.times_asked + 1)
+        self._waiting_count += part.verdict is not Verdict.ASKED
         return True
 
     def close(self, now: float) -> None:
@@ -272,10 +277,12 @@ class Round:
             self._notes.append(note_of(update, judgement))
 
     def _end_if_waiting(self, worker_id: str, judgement: Judgement, now: float) -> None:
-        if worker_id in self.waiting:
+        part = self._parts.get(worker_id)
+        if part is not None and part.verdict is Verdict.ASKED:
             self._end(worker_id, judgement, now)
 
     def _end(self, worker_id: str, judgement: Judgement, now: float) -> Judgement:
+        self._waiting_count -= self._parts[worker_id].verdict is Verdict.ASKED
         self._parts[worker_id] = replace(
             self._parts[worker_id], verdict=judgement.verdict, reason=judgement.reason, ended_at=now
         )

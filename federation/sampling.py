@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from federation.learning import generator_for
 
@@ -24,9 +24,18 @@ def draw_workers(
         round_number: Which round.
     """
     ordered = sorted(members)
+    places = draw_places(len(ordered), fraction=fraction, least=least, seed=seed, round_number=round_number)
+    return tuple(ordered[place] for place in places)
+
+
+def draw_places(count: int, *, fraction: float, least: int, seed: int, round_number: int) -> Sequence[int]:
+    """Return the places of the workers of a round among `count` of them, ascending; see `draw_workers`.
+
+    Whoever has a million workers in order need not list them.
+    """
     # Rounded first: 0.07 * 100 is a little above 7 in binary, and means 7.
-    wanted = max(least, math.ceil(round(fraction * len(ordered), 9)))
-    if wanted >= len(ordered):
-        return tuple(ordered)
-    chosen = generator_for(seed, "sample", round_number).choice(len(ordered), wanted, replace=False)
-    return tuple(ordered[place] for place in sorted(chosen))
+    wanted = max(least, math.ceil(round(fraction * count, 9)))
+    if wanted >= count:
+        return range(count)
+    chosen = generator_for(seed, "sample", round_number).choice(count, wanted, replace=False)
+    return sorted(chosen.tolist())
