@@ -61,11 +61,14 @@ class Checkout:
         """Write the project file, so that the main job needs these packages."""
         text = f"""
         [project]
+        name = "say"
         dependencies = {json.dumps(packages)}
 
         [project.optional-dependencies]
         digits = ["digital"]
         tls = ["secure"]
+        test = ["pytest"]
+        all = ["say[digits, tls]"]
         """
         (self.root / "pyproject.toml").write_text(textwrap.dedent(text))
 
@@ -137,7 +140,7 @@ def make_checkout(folder: Path) -> Checkout:
     (checkout.root / "demo").mkdir()
     (checkout.root / "demo" / "__main__.py").write_text(DEMO)
     checkout.require("first")
-    for name in ("first", "second", "digital", "secure"):
+    for name in ("first", "second", "digital", "secure", "pytest"):
         write_wheel(checkout.wheels, name)
     for tool in TOOLS.split():
         where = shutil.which(tool)
@@ -267,6 +270,24 @@ def test_other_words_bring_none(ready: Checkout) -> None:
     )
 
     assert (given.status, given.lines) == (0, [])
+
+
+def test_all_tests_bring_all_extras(ready: Checkout) -> None:
+    """An extra that asks for others of the project brings what these ask for."""
+    for stamp in (ready.root / ".venv").glob("installed-*"):
+        stamp.unlink()
+
+    given = ready.call("--all", "tests/some", launcher=ready.root / "bin" / "test")
+
+    assert given.status == 0
+    assert [line for line in given.lines if line.startswith("Completing")] == [
+        'Completing the environment in .venv with what "test" needs ...',
+        'Completing the environment in .venv with what "all" needs ... '
+        "PyTorch is large: some minutes, some 6 GB.",
+    ]
+    wanted = (ready.root / ".venv" / "requirements-all.txt").read_text().split()
+    assert wanted == ["first", "digital", "secure"]
+    assert ready.call("--all", launcher=ready.root / "bin" / "test").lines == []
 
 
 # --- the program runs as if it had been called by itself ----------------------------------------

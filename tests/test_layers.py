@@ -36,6 +36,7 @@ SHARED: dict[str, set[str]] = {
         "federation.crew",
         "federation.errors",
         "federation.flags",
+        "federation.models",
         "federation.offload",
         "federation.preflight",
         "federation.processes",
@@ -99,7 +100,7 @@ DEDICATED = {
 }
 
 # Where a package on the index is imported by another name.
-NAMES = {"scikit_learn": "sklearn", "opentelemetry_api": "opentelemetry"}
+NAMES = {"pillow": "PIL", "scikit_learn": "sklearn", "opentelemetry_api": "opentelemetry"}
 
 # Actors and messages work without NumPy; arrays hook in from one module.
 NUMPY_HOOK = "trioactor/arrays.py"

@@ -87,7 +87,7 @@ def test_the_shares_have_the_mean_and_the_spread_of_their_distribution() -> None
 
     Looked at in few parts of many samples, where no class is used up and little is left to chance.
     """
-    labels = np.repeat([0, 1], [20_000, 60_000])
+    labels = np.repeat([0, 1], [2_000, 6_000])
     shares = []
     for seed in range(300):
         rows = dirichlet(labels, 8, generator_for(seed, "partition"), alpha=4.0)[0]
