@@ -124,6 +124,35 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
+def log_to_file(path: Path) -> None:
+    """Have the launcher's log written to a file, a line each."""
+    handler = LogFile(path)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class LogFile(logging.FileHandler):
+    """A log that can no longer be written is told of once, in a line, and the work goes on.
+
+    By itself `logging` prints a traceback for each line of it: on a disk that is full, all over the error
+    that names the fix.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._has_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """See `logging.Handler`."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_told:
+            self._has_told = True
+            words = f"the log cannot be written ({error.strerror}); the run goes on without it"
+            sys.stderr.write(f"{self.baseFilename}: {words}\n")
+
+
 class ForPeople(logging.Formatter):
     """Gives the runtime's advice in our flags."""
 

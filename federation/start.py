@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from federation.preflight import (
     ready_regions,
     say,
 )
-from federation.programs import LOG_FORMAT, explain, run_program, say_error
+from federation.programs import explain, log_to_file, run_program, say_error
 from federation.results import read_settings, write_results, write_settings
 from federation.roles import now_unix
 from federation.stopping import Stop
@@ -80,7 +79,7 @@ def _run(config: StartConfig, folder: RunFolder, regions: dict[str, Region]) -> 
         return outcome.status
 
     log = folder.log("federation" if config.in_process else "launcher")
-    logging.basicConfig(filename=log, format=LOG_FORMAT, level=logging.INFO)
+    log_to_file(log)
     with one_blas_thread() if config.in_process else nullcontext():
         status = run_program("launcher", config.workspace, work, patient=True)
     failed = outcome is None and not was_stopped(status)  # and has said why

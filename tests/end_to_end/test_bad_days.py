@@ -147,12 +147,12 @@ ALONE = ["unshare", "--user", "--map-root-user", "--mount"]
     reason="this system lets nobody mount a small disk of their own (unshare --user --mount)",
 )
 def test_a_disk_that_is_full_stops_the_run_at_a_committed_round(workspace: Workspace) -> None:
-    """A real disk of 1.2 MiB, mounted for this run alone."""
+    """A real disk of 1.8 MiB, mounted for this run alone."""
     full = workspace.folder / "full"
     full.mkdir()
     job = "-m federation start --plain --rounds 200 --no-alone --no-picture --workspace full/workspace"
     script = f"""
-        mount -t tmpfs -o size=1200k tmpfs full && mkdir full/workspace || exit 9
+        mount -t tmpfs -o size=1800k tmpfs full && mkdir full/workspace || exit 9
         cp -r workspace/dataset full/workspace || exit 9
         {{ {sys.executable} {job}; status=$?; }}
         {sys.executable} -m persistence report --json --workspace full/workspace
