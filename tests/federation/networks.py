@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from federation.learning import Region, RegionMeta
 from prep.tiles import CLASS_NAMES, draw_tile
+from tests.extras import need
 
-pytest.importorskip("torch", reason="needs torch: pip install 'trioactor[torch]'")
+need("torch")
 
 from torch import nn
 

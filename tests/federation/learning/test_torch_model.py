@@ -22,8 +22,9 @@ from federation.learning import (
     model_sha256,
     train_together,
 )
+from tests.extras import need
 
-pytest.importorskip("torch", reason="needs torch: pip install 'trioactor[torch]'")
+need("torch")
 
 import torch
 from torch import nn
