@@ -506,7 +506,7 @@ class ProviderConfig(Learning, Deciding, InWorkspace, Listening, Secured):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_run_name(self.run)
+        check_run_name(self.run)
 
     @property
     def address_file(self) -> Path:
@@ -569,7 +569,7 @@ class StartConfig(Learning, Deciding, InWorkspace, Listening):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_run_name(self.name, "--name")
+        check_run_name(self.name, "--name")
         if self.tls and self.in_process:
             raise SettingsError(
                 "--tls and --in-process: in one process nothing crosses a network; leave one of them out"
@@ -606,7 +606,12 @@ def worker_name(region: str) -> str:
     return Path(region).name.removesuffix(".npz").removeprefix("region_")
 
 
-def _check_run_name(name: str, flag: str = "--run") -> None:
+def check_run_name(name: str, flag: str = "--run") -> None:
+    """Check that a name can be that of a run, and of a folder.
+
+    Raises:
+        SettingsError: It cannot; the text says what is allowed.
+    """
     plain = name.replace("-", "").replace("_", "").replace(".", "")
     if name and (len(name) > 80 or name.startswith((".", "-")) or not (plain.isascii() and plain.isalnum())):
         raise SettingsError(

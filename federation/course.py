@@ -7,11 +7,12 @@ disk, and so it can be started again at any time: the record says how far the ru
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import trio
 
 from federation.buffer import Buffer
-from federation.config import ProviderConfig
+from federation.config import Learning, ProviderConfig
 from federation.errors import QuorumLost, RunFailed, Unreachable
 from federation.events import AloneEvaluated, RoundStarted, RunBegun, RunPlanned, TrainingAlone
 from federation.learning import Params, ParamsError, check_params, generator_for
@@ -146,15 +147,10 @@ class Course:
     async def _give_up(
         self, number: int, attendance: tuple[Attendance, ...], accepted: int, seconds: float
     ) -> None:
-        left_out = {one.worker_id: one for one in attendance if one.outcome != Verdict.ACCEPTED}
-        why = _grouped({name: f"{one.outcome}: {one.reason}" for name, one in left_out.items()})
-        needed = self._state.config.rules.needed
-        few = f"only {accepted} of the {needed} needed updates were accepted" if accepted else ""
-        reason = f"round {number}: {few or 'no update was accepted'} ({why})"
+        reason = why_given_up(number, attendance, accepted, self._state.config.rules.needed)
         failed = RecordFailedRound(self._state.run, number, reason, attendance, seconds)
         await self._services.ask("aggregator", failed)
-        missing = {Verdict.LOST, Verdict.LATE}
-        if self._state.committed and all(one.outcome in missing for one in left_out.values()):
+        if self._state.committed and only_missing(attendance):
             raise QuorumLost(f"{reason}; {self._state.kept}")
         raise RunFailed(reason)
 
@@ -248,7 +244,20 @@ class Course:
         )
 
 
-def train_request(config: ProviderConfig, number: int, weights: Params) -> TrainRequest:
+def why_given_up(number: int, attendance: Iterable[Attendance], accepted: int, needed: int) -> str:
+    """Say why a round brought no model: how many updates there were, and what became of the others."""
+    left_out = {one.worker_id: one for one in attendance if one.outcome != Verdict.ACCEPTED}
+    why = _grouped({name: f"{one.outcome}: {one.reason}" for name, one in left_out.items()})
+    few = f"only {accepted} of the {needed} needed updates were accepted" if accepted else ""
+    return f"round {number}: {few or 'no update was accepted'} ({why})"
+
+
+def only_missing(attendance: Iterable[Attendance]) -> bool:
+    """Return whether all that was not accepted is missing: lost or late, and nobody's fault."""
+    return all(one.outcome in (Verdict.ACCEPTED, Verdict.LOST, Verdict.LATE) for one in attendance)
+
+
+def train_request(config: Learning, number: int, weights: Params) -> TrainRequest:
     """Return what workers are asked in a round."""
     return TrainRequest(
         round=number,
