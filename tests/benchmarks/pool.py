@@ -3,7 +3,9 @@
 The job: 3 workers of 2,000 samples x 512 features and 10 classes, 5 epochs, 20 rounds. Deployed: `--tls`,
 six processes, every round committed to disk with `synchronous=FULL` and scored. The pool trains the same
 workers with the same classes in two processes that have the data already, averages and scores: no disk, no
-TLS, nobody who could be lost. Both come to the same bytes, or there is no figure.
+TLS, nobody who could be lost. Both come to the same bytes, or there is no figure. Flower, where it is
+installed, trains the same workers with the same chance, on Ray and deployed without TLS; it averages in
+float32 in the order of arrival, so its accuracy must be the same, not its bytes.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from federation.learning import (
     worker_generator,
 )
 from persistence.history import load_run
+from tests.benchmarks import flower
 from tests.benchmarks.measure import Row, compare
 from tests.benchmarks.processes import run
 
@@ -43,6 +46,9 @@ TARGET = 1 / 1.3
 WORKERS = ("A", "B", "C")
 SAMPLES, FEATURES, CLASSES = 2_000, 512, 10
 ROUNDS = 20
+FEW_ROUNDS = 3  # of Flower deployed: one takes ten seconds and more
+FLOWER_SIMULATED, FLOWER_DEPLOYED = "Flower, simulated on Ray", "Flower, deployed, no TLS"
+NEAR = 0.005  # how far Flower's accuracy may be from ours: one sample in two hundred
 DEFAULTS = StartConfig()
 
 _regions: dict[str, Region] = {}  # of a process of the pool, read once
@@ -55,16 +61,28 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
         workspace = Path(folder) / "workspace"
         make_regions(workspace / "dataset", dict.fromkeys(WORKERS, SAMPLES))
         shas: set[str] = set()
+        scores: dict[int, float] = {}
+        cases = {
+            "deployed": lambda: _deployed(workspace, shas),
+            "a pool of two NumPy processes": lambda: _pool(workspace / "dataset", shas, scores),
+        }
+        seldom = {}
+        if flower.python() is not None:
+            simulated = lambda: _flower(workspace / "dataset", Path(folder) / "simulated", ROUNDS, scores)
+            deployed = lambda: _flower(workspace / "dataset", Path(folder) / "deployed", FEW_ROUNDS, scores)
+            cases[FLOWER_SIMULATED] = simulated
+            seldom[FLOWER_SIMULATED] = 1 if quick else 3
+            if not quick:
+                cases[FLOWER_DEPLOYED] = deployed
+                seldom[FLOWER_DEPLOYED] = 1
         return compare(
             f"a round of {len(WORKERS)} x {SAMPLES:,} x {FEATURES}, over mutual TLS",
-            {
-                "deployed": lambda: _deployed(workspace, shas),
-                "a pool of two NumPy processes": lambda: _pool(workspace / "dataset", shas),
-            },
+            cases,
             {"a pool of two NumPy processes": TARGET},
             rounds=1 if quick else 7,
             unit="s",
             more_is_better=False,
+            seldom=seldom,
             progress=progress,
         )
 
@@ -92,7 +110,7 @@ def _deployed(workspace: Path, shas: set[str]) -> float:
     return _median_round([one.row.ended_unix for one in history.rounds])
 
 
-def _pool(dataset: Path, shas: set[str]) -> float:
+def _pool(dataset: Path, shas: set[str], scores: dict[int, float]) -> float:
     judge = load_region(dataset / "region_D.npz")
     model = SimpleClassifier(FEATURES, CLASSES)
     strategy = FedAvg()
@@ -105,10 +123,30 @@ def _pool(dataset: Path, shas: set[str]) -> float:
             trained = [Contribution(*job.result()) for job in jobs]
             state = strategy.combine(state, trained)
             model.set_weights(state.params)
-            model.evaluate(judge.X, judge.y)
+            scores[number] = model.evaluate(judge.X, judge.y).accuracy
             ended.append(time.perf_counter())
     shas.add(model_sha256(state.params))
     return _median_round(ended)
+
+
+def _flower(dataset: Path, folder: Path, rounds: int, scores: Mapping[int, float]) -> float:
+    regions = [load_region(dataset / f"region_{name}.npz") for name in (*WORKERS, "D")]
+    *parts, judge = [(one.X, one.y) for one in regions]
+    job = flower.Job(
+        names=WORKERS,
+        rounds=rounds,
+        epochs=DEFAULTS.epochs,
+        batch_size=DEFAULTS.batch_size,
+        learning_rate=DEFAULTS.learning_rate,
+        mu=DEFAULTS.mu,
+        seed=DEFAULTS.seed,
+        features=FEATURES,
+        classes=CLASSES,
+    )
+    flower.write_job(folder, job, tuple(np.stack(arrays) for arrays in zip(*parts, strict=True)), judge)
+    done = flower.deployed(folder) if folder.name == "deployed" else flower.simulated(folder)
+    assert abs(done.accuracy - scores[rounds]) <= NEAR, f"Flower reaches {done.accuracy}, we {scores[rounds]}"
+    return statistics.median(done.round_seconds[1:])
 
 
 def _enter(dataset: Path) -> None:
