@@ -38,7 +38,6 @@ from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork, summary
 from persistence import DatabaseError, GossipPersistence, NewRun
 from persistence.gossip import open_or_set_aside
 from persistence.gossip_history import load_gossip_run
-from persistence.gossip_report import gossip_as_csv
 
 LAUNCHER = "bin/start-gossip-mode"
 
@@ -242,7 +241,7 @@ def _conclude(
     end_run(config, folder, words.get(outcome.status, "stopped"), outcome.reason, sha)
     history = load_gossip_run(config.gossip_database, folder.run)
     with writing_whole(folder.metrics) as file:
-        file.write(gossip_as_csv([history]).encode())
+        file.write(history.table().as_csv().encode())
     if not finished:
         _tell_unfinished(config, folder, outcome)
         return outcome.status

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -13,11 +12,20 @@ from rich.console import Console
 from persistence.canvas import save
 from persistence.comparison import comparison_as_json, comparison_as_table
 from persistence.database import mark_of
+from persistence.delivery import (
+    OF_ROWS,
+    CannotShow,
+    deliver_json,
+    deliver_rows,
+    deliver_shown,
+    write_file,
+)
 from persistence.errors import DatabaseError, NoDatabase
-from persistence.export import as_csv, as_json, summary_as_json
+from persistence.export import as_json, summary_as_json
 from persistence.gossip_schema import GOSSIP_SCHEMA
-from persistence.gossip_show import CannotShow, show_gossip
+from persistence.gossip_show import show_gossip
 from persistence.history import RunHistory, load_runs
+from persistence.lines import table_of
 from persistence.plot import draw
 from persistence.plot_comparison import draw_comparison
 from persistence.plot_sides import DRAWINGS, draw_by
@@ -41,6 +49,7 @@ Examples:
   bin/report here.db:3 there.db:8        runs of two records
   bin/report --by region                 the global model on every region
   bin/report --csv w.csv --by worker     a line for each worker and round
+  bin/report --format parquet --out r.parquet      for pandas, DuckDB and the like
   bin/report --plot w.png --by worker    who answered, was late or lost, and when
   bin/report --json | jq .rounds[-1]     everything, for programs
 
@@ -101,8 +110,15 @@ def main() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("table", "json", "csv")),
-    help="What to write to stdout  [default: table, or nothing with --csv or --plot]",
+    type=click.Choice(("table", "json", *OF_ROWS)),
+    help="What to write: a table for people, all of it as JSON, or lines (--by says of what) as CSV, JSON "
+    "lines or Parquet  [default: table, or nothing with --csv or --plot]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it into a file instead of stdout.",
 )
 @click.option("--json", "want_json", is_flag=True, help="The same as --format json.")
 @click.option(
@@ -125,6 +141,7 @@ def report(
     list_runs: bool,
     by: str | None,
     form: str | None,
+    out: Path | None,
     want_json: bool,
     csv: Path | None,
     picture: Path | None,
@@ -133,8 +150,10 @@ def report(
 
     Works while a run goes on, and changes nothing in the record.
     """
-    if list_runs and (runs or picture or csv or by or form == "csv"):
-        raise click.UsageError("--list shows all runs; leave out RUN, --by, --csv and --plot")
+    if list_runs and (runs or picture or csv or by or form in OF_ROWS):
+        raise click.UsageError(
+            "--list shows all runs; leave out RUN, --by, --csv and --plot, and give no form but table or json"
+        )
     forms = {form or "", "json" if want_json else "", "csv" if csv == STDOUT else ""} - {""}
     if len(forms) > 1:
         raise click.UsageError("--format, --json and --csv -: one form at a time goes to stdout")
@@ -142,7 +161,8 @@ def report(
         databases=databases or (_record_of(workspace),),
         runs=runs,
         list_runs=list_runs,
-        form=forms.pop() if forms else "" if picture or csv else "table",
+        form=forms.pop() if forms else "" if (picture or csv) and not out else "table",
+        out=out,
         by=by or "",
         picture=picture,
         csv=None if csv == STDOUT else csv,
@@ -175,24 +195,26 @@ def show_training(wish: Wish) -> None:
     if wish.list_runs:
         histories = [one for path in wish.databases for one in load_runs(path)]
         if wish.form == "json":
-            _print_json([summary_as_json(one) for one in histories])
+            deliver_json([summary_as_json(one) for one in histories], wish)
         else:
-            _console().print(runs_as_table(histories))
+            deliver_shown(runs_as_table(histories), wish)
         return
     chosen = select_runs(wish.databases, wish.runs)
     if wish.picture is not None:
         _draw(chosen, wish.by, wish.picture)
+    rows = table_of(chosen, wish.by or "round")
     if wish.csv is not None:
-        _write_csv(chosen, wish)
+        write_file(wish.csv, rows.as_csv(), "--csv")
+        click.echo(f"the CSV is in {wish.csv}", err=True)
     if wish.form == "json":
-        _print_json(as_json(chosen[0]) if len(chosen) == 1 else comparison_as_json(chosen))
-    elif wish.form == "csv":
-        click.echo(as_csv(chosen, wish.by or "round"), nl=False)
+        deliver_json(as_json(chosen[0]) if len(chosen) == 1 else comparison_as_json(chosen), wish)
+    elif wish.form in OF_ROWS:
+        deliver_rows(rows, wish)
     elif wish.form == "table" and len(chosen) > 1:
-        console = _console()
-        console.print(comparison_as_table(chosen, wish.by or "round", width=console.width))
+        width = Console().width
+        deliver_shown(comparison_as_table(chosen, wish.by or "round", width=width), wish)
     elif wish.form == "table":
-        _console().print(as_table_by(chosen[0], wish.by) if wish.by else as_table(chosen[0]))
+        deliver_shown(as_table_by(chosen[0], wish.by) if wish.by else as_table(chosen[0]), wish)
 
 
 # Who shows a file, by its mark.
@@ -200,23 +222,6 @@ READERS: Mapping[int, Callable[[Wish], None]] = {
     TRAINING_SCHEMA.application_id: show_training,
     GOSSIP_SCHEMA.application_id: show_gossip,
 }
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _print_json(told: Any) -> None:
-    click.echo(json.dumps(told, indent=2, allow_nan=False))
-
-
-def _write_csv(chosen: Sequence[RunHistory], wish: Wish) -> None:
-    assert wish.csv is not None
-    try:
-        wish.csv.write_text(as_csv(chosen, wish.by or "round"))
-    except OSError as error:
-        raise Refused(f"--csv {wish.csv}: cannot be written: {error.strerror}; give another path") from error
-    click.echo(f"the CSV is in {wish.csv}", err=True)
 
 
 def _draw(chosen: Sequence[RunHistory], by: str, picture: Path) -> None:

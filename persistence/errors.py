@@ -11,6 +11,7 @@
 | `DiskFull` | no room; nothing of the transaction was kept | make room, go on at the last commit |
 | `Damaged` | the contents are not what was written | restore a copy |
 | `DatabaseError` | any other failure of SQLite, with its own words | see the text |
+| `MissingExtra` | a package that only some users need is not installed | install it; the text says how |
 """
 
 from __future__ import annotations
@@ -65,6 +66,23 @@ class DiskFull(DatabaseError):
 
 class Damaged(DatabaseError):
     """The contents of the file are not what was written."""
+
+
+class MissingExtra(ImportError):
+    """A package is not installed that only some users need.
+
+    Attributes:
+        package: What cannot be imported.
+        extra: The extra of ours that brings it.
+    """
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package}, which is not installed here; get it with "
+            f"pip install 'trioactor[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
 
 
 @contextmanager

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from persistence.gossip import GossipPersistence
 from persistence.gossip_rows import GossipEventRow, PeerMetricsRow, PeerStateRow
 from persistence.rounds import UnknownRun
 from persistence.rows import RunRow
+from persistence.table import Table, columns, page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = columns(
+    {
+        "text": "run peer average_sha256",
+        "whole": "round models known_peers live_peers bytes_in bytes_out",
+        "number": "accuracy loss train_loss train_accuracy delta seconds at_unix",
+    }
+)
+OF_ROUND = """run peer round accuracy loss train_loss train_accuracy delta models known_peers live_peers
+    seconds bytes_in bytes_out at_unix average_sha256"""
+
+# What a notebook shows of a run, of all that its table has.
+SHOWN = ("peer", "round", "accuracy", "loss", "train_loss", "delta", "models")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +77,34 @@ class GossipHistory:
         common = self.common_sha256
         scores = [one.accuracy for one in self.states.values() if one.average_sha256 == common]
         return next((score for score in scores if score is not None), None)
+
+    def table(self) -> Table:
+        """Return a line for each round of each peer: for a file, for a notebook, for pandas."""
+        return table_of_peers([self])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the same as a DataFrame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        return self.table().to_pandas()
+
+    def _repr_html_(self) -> str:
+        run, made_up = self.run, " (made by a program)" if self.run.synthetic else ""
+        words = f"{run.name} {run.status}; {run.source} data{made_up}, gossip of {len(self.peers)} peers"
+        return page(f"{words}, seed {run.seed}", self.table().only(*SHOWN))
+
+
+def table_of_peers(histories: Iterable[GossipHistory]) -> Table:
+    """Return runs as one table, with a line for each round of each peer."""
+    rows = (
+        {"run": history.run.name, **asdict(row)}
+        for history in histories
+        for peer in history.peers
+        for row in history.rounds.get(peer, ())
+    )
+    return Table.of((COLUMNS[name] for name in OF_ROUND.split()), rows)
 
 
 def load_gossip_run(path: Path, name: str | None = None) -> GossipHistory:

@@ -1,9 +1,7 @@
-"""A gossip run for people, as a table, and for programs, as JSON and CSV."""
+"""A gossip run for people, as a table, and for programs, as JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,25 +16,6 @@ from persistence.wording import STATUS_STYLES, add_numbers, local_time, new_tabl
 
 SHORT_SHA = 12
 EVENTS_SHOWN = 10
-CSV_COLUMNS = (
-    "run",
-    "peer",
-    "round",
-    "accuracy",
-    "loss",
-    "train_loss",
-    "train_accuracy",
-    "delta",
-    "models",
-    "known_peers",
-    "live_peers",
-    "seconds",
-    "bytes_in",
-    "bytes_out",
-    "at_unix",
-    "average_sha256",
-)
-
 
 # --- for programs ---------------------------------------------------------------------------
 
@@ -82,18 +61,6 @@ def _peer_as_json(history: GossipHistory, peer: str) -> dict[str, Any]:
         return {"rounds": rounds}
     stands = {name: value for name, value in asdict(state).items() if name not in ("peer", "round")}
     return {"rounds_trained": state.round, **stands, "rounds": rounds}
-
-
-def gossip_as_csv(histories: Iterable[GossipHistory]) -> str:
-    """Return a line for each round of each peer."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for history in histories:
-        for peer in history.peers:
-            for row in history.rounds.get(peer, ()):
-                writer.writerow([history.run.name, *(getattr(row, name) for name in CSV_COLUMNS[1:])])
-    return text.getvalue()
 
 
 # --- for people -----------------------------------------------------------------------------

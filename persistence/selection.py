@@ -18,7 +18,8 @@ class Wish:
         databases: The files to look into, at least one.
         runs: Names or numbers of runs; the latest when there is none.
         list_runs: Whether to show a line for each run instead.
-        form: What goes to stdout: "table", "json", "csv", or "" for nothing.
+        form: What is written: "table", "json", "jsonl", "csv", "parquet", or "" for nothing.
+        out: The file that it is written to; None for stdout.
         by: Which side: "round", "worker", "region", "class", or "" for all that fits.
         picture: The file for a picture; None for none.
         csv: The file for CSV; None for none.
@@ -28,6 +29,7 @@ class Wish:
     runs: tuple[str, ...] = ()
     list_runs: bool = False
     form: str = "table"
+    out: Path | None = None
     by: str = ""
     picture: Path | None = None
     csv: Path | None = None

@@ -10,7 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from persistence.history import ASIDE, RunHistory
+from persistence.history import RunHistory
+from persistence.parts import ASIDE
 from persistence.rows import UPDATE_OUTCOMES, UpdateRow
 from persistence.wording import add_numbers, new_table, number, size
 

@@ -62,9 +62,9 @@ ORDER: dict[str, str] = {
     """,
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": """
-        errors columns arrays rows database schema rounds
+        errors columns arrays rows database schema rounds table parts lines
         history selection wording sides report export comparison canvas plot plot_sides plot_comparison
-        gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
+        delivery gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
     """,
     "federation.learning": """
         errors archive params chance partition averaging model schedules strategy robust server_steps
@@ -91,7 +91,19 @@ ORDER: dict[str, str] = {
 }
 
 # Big, slow to import and not needed by every job: imported where they are used.
-LATE = {"matplotlib", "scipy", "sklearn", "torch", "torchvision"}
+LATE = {
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "onnx",
+    "tensorboardX",
+    "mlflow",
+}
 
 # Made for one such library, and for who has it: nobody of ours imports these when it is imported itself.
 DEDICATED = {

@@ -45,6 +45,15 @@ class Metrics:
         found, there = np.diagonal(self.confusion), self.confusion.sum(axis=1)
         return tuple(float(f / n) if n else None for f, n in zip(found, there, strict=True))
 
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>taken for {number}</th>" for number in range(len(self.confusion)))
+        rows = "".join(
+            f"<tr><th>class {number}</th>{''.join(f'<td>{count}</td>' for count in row)}</tr>"
+            for number, row in enumerate(self.confusion)
+        )
+        words = f"accuracy {self.accuracy:.4g}, loss {self.loss:.4g} on {self.samples:,} samples"
+        return f'<p>{words}</p><table class="dataframe"><tr><th></th>{head}</tr>{rows}</table>'
+
 
 class Model(Protocol):
     """What every role asks of a learner. Bring your own: it needs no base class.

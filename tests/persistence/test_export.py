@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from persistence import RegionScoreRow, RoundPersistence, UpdateRow
-from persistence.export import as_csv, as_json, summary_as_json
+from persistence.export import as_json, summary_as_json
 from persistence.history import load_run, load_runs
+from persistence.lines import table_of
 from tests.persistence.samples import (
     accepted,
     keep_a_run,
@@ -130,7 +131,7 @@ def lines(text: str) -> list[dict[str, str]]:
 
 def test_a_line_for_each_round(path: Path) -> None:
     keep_a_run(path)
-    first, _, last = lines(as_csv([load_run(path)]))
+    first, _, last = lines(load_run(path).table().as_csv())
     assert first == {
         "database": str(path),
         "run": "first",
@@ -164,7 +165,7 @@ def test_a_line_for_each_worker_and_each_message_that_did_not_count(path: Path) 
         ]
         record.commit_round(run_id, round_row(1, sha(1)), weights=model(1), updates=updates)
 
-    of_a, again, of_b = lines(as_csv([load_run(path)], "worker"))
+    of_a, again, of_b = lines(load_run(path).table("worker").as_csv())
 
     assert (of_a["run"], of_a["outcome"], of_a["staleness"], of_a["train_seconds"]) == (
         "one, two",
@@ -189,8 +190,8 @@ def test_a_line_for_each_region_and_for_each_class_on_it(path: Path) -> None:
         )
         record.save_region_scores(1, [on_a])
 
-    regions = lines(as_csv([load_run(path)], "region"))
-    classes = lines(as_csv([load_run(path)], "class"))
+    regions = lines(load_run(path).table("region").as_csv())
+    classes = lines(load_run(path).table("class").as_csv())
 
     assert [(one["region"], one["samples"], one["loss"], one["accuracy"]) for one in regions] == [
         ("A", "8", "0.25", "0.75"),
@@ -207,7 +208,7 @@ def test_a_line_for_each_region_and_for_each_class_on_it(path: Path) -> None:
 def test_runs_stand_one_after_the_other_under_one_line_of_heads(path: Path, by: str) -> None:
     keep_a_run(path, name="one")
     keep_a_run(path, name="two")
-    text = as_csv(load_runs(path), by)
+    text = table_of(load_runs(path), by).as_csv()
     runs = [line["run"] for line in lines(text)]
     assert runs == sorted(runs)
     assert set(runs) == {"one", "two"}
@@ -216,4 +217,4 @@ def test_runs_stand_one_after_the_other_under_one_line_of_heads(path: Path, by: 
 
 def test_a_run_without_rounds_is_a_line_of_heads(path: Path) -> None:
     keep_a_run(path, rounds=0, status="running", alone=False)
-    assert as_csv([load_run(path)]).count("\n") == 1
+    assert load_run(path).table().as_csv().count("\n") == 1

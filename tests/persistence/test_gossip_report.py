@@ -24,9 +24,9 @@ from persistence import (
     RoundPersistence,
 )
 from persistence.__main__ import main
-from persistence.gossip_history import load_gossip_run, load_gossip_runs
+from persistence.gossip_history import load_gossip_run, load_gossip_runs, table_of_peers
 from persistence.gossip_plot import draw_gossip
-from persistence.gossip_report import gossip_as_csv, gossip_as_json, gossip_as_table
+from persistence.gossip_report import gossip_as_json, gossip_as_table
 from persistence.gossip_schema import GOSSIP_SCHEMA
 from persistence.rounds import UnknownRun
 from tests.persistence.test_gossip import new_run
@@ -131,7 +131,7 @@ def test_json_has_rounds_accuracy_bytes_and_the_final_model_of_each_peer(record:
 
 
 def test_csv_has_a_line_for_each_round_of_each_peer(record: Path) -> None:
-    lines = list(csv.DictReader(gossip_as_csv(load_gossip_runs(record)).splitlines()))
+    lines = list(csv.DictReader(table_of_peers(load_gossip_runs(record)).as_csv().splitlines()))
 
     assert len(lines) == 12
     assert {(line["run"], line["peer"]) for line in lines} == {

@@ -16,7 +16,8 @@ from matplotlib.text import Text
 
 from persistence import UPDATE_OUTCOMES, EvaluationRow, RegionScoreRow, RoundPersistence, UpdateRow
 from persistence.__main__ import main
-from persistence.history import ASIDE, RunHistory, load_run, load_runs
+from persistence.history import RunHistory, load_run, load_runs
+from persistence.parts import ASIDE
 from persistence.plot_comparison import draw_comparison
 from persistence.plot_sides import OUTCOME_LOOKS, draw_by, draw_by_class, draw_by_region, draw_by_worker
 from tests.persistence.samples import (

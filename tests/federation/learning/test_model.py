@@ -211,6 +211,13 @@ def test_metrics_count_every_sample_once() -> None:
     assert metrics.per_class_accuracy == (1.0, 2 / 3, None)
 
 
+def test_a_notebook_shows_what_was_taken_for_what() -> None:
+    page = Metrics(loss=0.5, confusion=np.array([[3, 1], [0, 4]]))._repr_html_()
+
+    assert "accuracy 0.875, loss 0.5 on 8 samples" in page
+    assert "<th>class 0</th><td>3</td><td>1</td>" in page
+
+
 def test_guessing_costs_the_log_of_the_classes() -> None:
     X, y = samples()
 
