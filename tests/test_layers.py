@@ -67,9 +67,9 @@ ORDER: dict[str, str] = {
         delivery gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
     """,
     "federation.learning": """
-        errors archive params chance partition averaging model schedules strategy robust server_steps
+        errors archive params chance partition exact averaging model schedules strategy robust server_steps
         strategies buffered regions baseline
-        torch_turns torch_model
+        model_files estimator torch_turns torch_model
     """,
     "federation": """
         errors rules messages events config flags credentials
@@ -107,6 +107,7 @@ LATE = {
 
 # Made for one such library, and for who has it: nobody of ours imports these when it is imported itself.
 DEDICATED = {
+    "federation.learning.estimator": "sklearn",
     "federation.learning.torch_model": "torch",
     "federation.learning.torch_turns": "torch",
 }

@@ -19,10 +19,9 @@ another processor, or with another NumPy, the last bits of a matrix product may 
 from .archive import read_archive, write_archive, writing_whole
 from .averaging import (
     Contribution,
+    RunningMean,
     average_contributions,
-    exact_mean,
     federated_averaging,
-    in_worker_order,
     weighted_mean,
 )
 from .baseline import Budget, train_alone, train_together
@@ -54,7 +53,7 @@ from .robust import CoordinateMedian, Krum, MultiKrum, TrimmedMean
 from .schedules import SCHEDULES, Constant, Cosine, Schedule, Steps, WarmUp, make_schedule
 from .server_steps import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
 from .strategies import STRATEGIES, make_strategy, strategy_parameters
-from .strategy import State, Strategy
+from .strategy import Gathering, State, Strategy
 
 __all__ = [
     "PARTITIONS",
@@ -71,6 +70,7 @@ __all__ = [
     "FedAvg",
     "FedAvgM",
     "FedYogi",
+    "Gathering",
     "Krum",
     "LearningError",
     "Metrics",
@@ -83,6 +83,7 @@ __all__ = [
     "Region",
     "RegionError",
     "RegionMeta",
+    "RunningMean",
     "Schedule",
     "SimpleClassifier",
     "StaleUpdate",
@@ -101,11 +102,9 @@ __all__ = [
     "combine_buffered",
     "copy_params",
     "dirichlet",
-    "exact_mean",
     "federated_averaging",
     "generator_for",
     "iid",
-    "in_worker_order",
     "load_features",
     "load_meta",
     "load_params",

@@ -1,16 +1,15 @@
-"""Averaging models: exact enough to be the same bytes whatever order they came in."""
+"""Averaging models: exactly, so that the bytes are the same whatever order they came in."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ParamsError
+from .exact import ExactSum
 from .params import Params, check_params
 
 
@@ -19,7 +18,7 @@ class Contribution:
     """What one worker brings to an average.
 
     Attributes:
-        worker_id: Who; it decides the place in the sum, never the weight in it.
+        worker_id: Who; each counts once.
         params: Its model after local training.
         samples: How many samples it trained on, at least 1: its weight in the mean.
     """
@@ -29,85 +28,102 @@ class Contribution:
     samples: int
 
 
-def exact_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np.float64]]:
-    """Return the weighted mean of models in float64, summed in the order given.
+class RunningMean:
+    """The weighted mean of models that come one by one: the same bytes in any order, in memory for one.
 
-    One running sum: memory does not grow with the number of models.
+    Their sum is exact and rounded once, so neither their order nor their number leaves a trace in it.
+    """
 
-    Args:
-        pairs: Models of equal names and shapes, each with a positive, finite weight. Weights need not
-            add up to 1.
+    def __init__(self) -> None:
+        self._first: Params = {}
+        self._sums: dict[str, ExactSum] = {}
+        self._total = 0
+
+    def add(self, params: Params, samples: int) -> None:
+        """Add a model.
+
+        Args:
+            params: Of the names and shapes of those before. It is not changed.
+            samples: Its weight, at least 1.
+
+        Raises:
+            ParamsError: The model does not fit, is not finite, or its weight is none. Nothing has changed.
+        """
+        check_samples(samples)
+        check_params(params, self._first or None)
+        self._first = self._first or params
+        self.add_checked(params, samples)
+
+    def add_checked(self, params: Params, samples: int) -> None:
+        """Add a model that the caller has checked already."""
+        if not self._sums:
+            self._sums = {name: ExactSum() for name in sorted(params)}
+        for name, total in self._sums.items():
+            total.add(params[name], int(samples))
+        self._total += int(samples)
+
+    def mean(self) -> dict[str, NDArray[np.float64]]:
+        """Return the mean so far.
+
+        Raises:
+            ParamsError: No model was added.
+        """
+        if not self._total:
+            raise ParamsError("an average of no models; at least one is needed")
+        return {name: total.rounded() / float(self._total) for name, total in self._sums.items()}
+
+
+def weighted_mean(pairs: Iterable[tuple[Params, int]]) -> dict[str, NDArray[np.float32]]:
+    """Return the mean of models, each with its weight, rounded once more to float32.
+
+    No element leaves the range of its inputs.
 
     Raises:
-        ParamsError: Nothing to average, a weight that is not positive and finite, models that differ in
-            names or shapes, or values that are not finite.
+        ParamsError: As `RunningMean`.
     """
-    first: Params | None = None
-    sums: dict[str, NDArray[np.float64]] = {}
-    total = 0.0
+    running = RunningMean()
     for params, weight in pairs:
-        if not (math.isfinite(weight) and weight > 0):
-            raise ParamsError(f"a weight of {weight} in an average; it must be a positive, finite number")
-        check_params(params, first)
-        for name, array in params.items():
-            part = np.multiply(array, weight, dtype=np.float64)
-            if first is None:
-                sums[name] = part  # not 0 + part: -0.0 stays itself, and a mean of one is that one
-            else:
-                sums[name] += part
-        first = params if first is None else first
-        total += weight
-    if first is None:
-        raise ParamsError("an average of no models; at least one is needed")
-    return {name: sums[name] / total for name in sorted(sums)}
-
-
-def weighted_mean(pairs: Iterable[tuple[Params, float]]) -> dict[str, NDArray[np.float32]]:
-    """Return `exact_mean`, rounded once to float32. No element leaves the range of its inputs."""
-    return {name: mean.astype(np.float32) for name, mean in exact_mean(pairs).items()}
+        running.add(params, weight)
+    return {name: mean.astype(np.float32) for name, mean in running.mean().items()}
 
 
 def federated_averaging(
-    weighted_models: Sequence[tuple[Params, int]],
+    weighted_models: Iterable[tuple[Params, int]],
 ) -> dict[str, NDArray[np.float32]]:
     """Return the mean of models weighted by their sample counts (FedAvg; McMahan et al., 2017).
 
     Args:
-        weighted_models: Pairs of (weights, num_samples), summed in the order given. Where that order is
-            an accident, as when they arrive over a network, use `average_contributions`.
+        weighted_models: Pairs of (weights, num_samples), in any order. They may come from a generator:
+            none is kept.
 
     Raises:
         ParamsError: It is empty, a count is not a positive whole number, or the models do not fit
             together or are not finite.
     """
-    for _, num_samples in weighted_models:
-        check_samples(num_samples)
     return weighted_mean(weighted_models)
 
 
 def average_contributions(contributions: Iterable[Contribution]) -> dict[str, NDArray[np.float32]]:
-    """Return the mean weighted by samples: the same bytes for the same contributions in any order.
-
-    They are summed in the order of their worker ids.
+    """Return the mean weighted by samples, of workers each of which is there once.
 
     Raises:
         ParamsError: As `federated_averaging`; or a worker is there twice.
     """
-    ordered = in_worker_order(contributions)
-    return federated_averaging([(one.params, one.samples) for one in ordered])
+    return federated_averaging((one.params, one.samples) for one in each_once(contributions))
 
 
-def in_worker_order(contributions: Iterable[Contribution]) -> list[Contribution]:
-    """Return contributions sorted by worker id.
+def each_once(contributions: Iterable[Contribution]) -> Iterator[Contribution]:
+    """Yield contributions as they come, each of another worker.
 
     Raises:
         ParamsError: A worker is there twice; its samples would count double.
     """
-    ordered = sorted(contributions, key=lambda one: one.worker_id)
-    for one, following in pairwise(ordered):
-        if one.worker_id == following.worker_id:
+    seen: set[str] = set()
+    for one in contributions:
+        if one.worker_id in seen:
             raise ParamsError(f"worker {one.worker_id!r} contributes twice to one average; once is allowed")
-    return ordered
+        seen.add(one.worker_id)
+        yield one
 
 
 def check_samples(samples: int) -> None:
@@ -116,5 +132,6 @@ def check_samples(samples: int) -> None:
     Raises:
         ParamsError: It does not.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+    whole = isinstance(samples, int | np.integer) and not isinstance(samples, bool)
+    if not whole or samples < 1:
         raise ParamsError(f"num_samples={samples!r}; a model counts by a whole number of samples, at least 1")

@@ -7,7 +7,6 @@ round at once, in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,14 +16,14 @@ from numpy.typing import NDArray
 from .averaging import Contribution, weighted_mean
 from .errors import StrategyError
 from .params import Params
-from .strategy import State, checked
+from .strategy import Collected, Combining, State
 
 # Models of this many bytes in float64 are sorted at a time; more would leave the processor's cache.
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class CoordinateMedian:
+class CoordinateMedian(Combining):
     """Every weight is the median of the workers' (Yin et al., 2018, definition 1).
 
     Of an even number of workers it is the mean of the two in the middle. It holds while less than half of
@@ -37,16 +36,16 @@ class CoordinateMedian:
         """Return a state without memory."""
         return State(params)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
+    def gather(self, state: State) -> Collected:
+        """See `Strategy.gather`."""
+        return Collected(state, self.fewest, self._step)
+
+    def _step(self, state: State, ordered: list[Contribution]) -> State:
         return State(_middle_mean(state, ordered, (len(ordered) - 1) // 2))
 
 
 @dataclass(frozen=True, slots=True)
-class TrimmedMean:
+class TrimmedMean(Combining):
     """Every weight is the mean of the workers' without the extremes (Yin et al., 2018, definition 2).
 
     Attributes:
@@ -66,18 +65,18 @@ class TrimmedMean:
         """Return a state without memory."""
         return State(params)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
+    def gather(self, state: State) -> Collected:
+        """See `Strategy.gather`."""
+        return Collected(state, self.fewest, self._step)
+
+    def _step(self, state: State, ordered: list[Contribution]) -> State:
         # Rounded first: 0.3 * 10 is a little above 3 in binary, and means 3. At most to the median.
         trimmed = math.ceil(round(self.trimmed_share * len(ordered), 9))
         return State(_middle_mean(state, ordered, min(trimmed, (len(ordered) - 1) // 2)))
 
 
 @dataclass(frozen=True, slots=True)
-class Krum:
+class Krum(Combining):
     """The model of the one worker that lies closest to its neighbours (Blanchard et al., 2017).
 
     A worker's score is the sum of the squared distances to its n - byzantine - 2 nearest. The lowest score
@@ -101,16 +100,16 @@ class Krum:
         """Return a state without memory."""
         return State(params)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
+    def gather(self, state: State) -> Collected:
+        """See `Strategy.gather`."""
+        return Collected(state, self.fewest, self._step)
+
+    def _step(self, state: State, ordered: list[Contribution]) -> State:
         return State(ordered[_by_score(state, ordered, self.byzantine)[0]].params)
 
 
 @dataclass(frozen=True, slots=True)
-class MultiKrum:
+class MultiKrum(Combining):
     """The plain mean of the workers with the best scores of Krum (Blanchard et al., 2017, section 4).
 
     Flower weights that mean by samples; the paper does not.
@@ -137,15 +136,15 @@ class MultiKrum:
         """Return a state without memory."""
         return State(params)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
+    def gather(self, state: State) -> Collected:
+        """See `Strategy.gather`."""
+        return Collected(state, self.fewest, self._step)
+
+    def _step(self, state: State, ordered: list[Contribution]) -> State:
         most = len(ordered) - self.byzantine
         count = most if self.selected is None else min(self.selected, most)
-        chosen = sorted(_by_score(state, ordered, self.byzantine)[:count])  # summed in worker-id order
-        return State(weighted_mean((ordered[index].params, 1.0) for index in chosen))
+        chosen = sorted(_by_score(state, ordered, self.byzantine)[:count])
+        return State(weighted_mean((ordered[index].params, 1) for index in chosen))
 
 
 def _check_byzantine(byzantine: int) -> None:

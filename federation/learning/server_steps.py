@@ -11,23 +11,21 @@ rounded to float32 once at the end of a round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .averaging import Contribution, exact_mean
 from .errors import StrategyError
+from .exact import Doubles
 from .params import Params
-from .strategy import State, checked
-
-_Exact = NDArray[np.float64]
+from .strategy import Averaged, Combining, State
 
 
 @dataclass(frozen=True, slots=True)
-class FedAvg:
+class FedAvg(Combining):
     """Federated averaging (McMahan et al., 2017, algorithm 1): w <- w + rate * delta.
 
     FedProx (Li et al., 2020) is this strategy with `mu > 0` in the workers' training.
@@ -46,12 +44,11 @@ class FedAvg:
         """Return a state without memory."""
         return State(params)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
-        mean = _mean(ordered)
+    def gather(self, state: State) -> Averaged:
+        """See `Strategy.gather`."""
+        return Averaged(state, self.fewest, self._step)
+
+    def _step(self, state: State, mean: Mapping[str, Doubles]) -> State:
         if self.server_learning_rate == 1.0:  # to the byte: w + (mean - w) rounds on the way
             return State(_rounded(mean))
         rate = self.server_learning_rate
@@ -61,7 +58,7 @@ class FedAvg:
 
 
 @dataclass(frozen=True, slots=True)
-class FedAvgM:
+class FedAvgM(Combining):
     """Averaging with server momentum (Hsu, Qi and Brown, 2019): v <- momentum * v + delta; w <- w + rate * v.
 
     Attributes:
@@ -82,13 +79,12 @@ class FedAvgM:
         """Return a state whose velocity v is 0."""
         return State(params, {"v": _constant(params, 0.0)})
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        if not ordered:
-            return state
-        velocity, mean = _exact(state.recall("v")), _mean(ordered)
-        params = _exact(state.params)
+    def gather(self, state: State) -> Averaged:
+        """See `Strategy.gather`."""
+        return Averaged(state, self.fewest, self._step)
+
+    def _step(self, state: State, mean: Mapping[str, Doubles]) -> State:
+        velocity, params = _exact(state.recall("v")), _exact(state.params)
         for name, w in params.items():
             velocity[name] = self.momentum * velocity[name] + (mean[name] - w)
             params[name] = w + self.server_learning_rate * velocity[name]
@@ -96,7 +92,7 @@ class FedAvgM:
 
 
 @dataclass(frozen=True, slots=True)
-class FedAdagrad:
+class FedAdagrad(Combining):
     """Adaptive federated optimisation (Reddi et al., 2021, algorithm 2): v <- v + delta^2.
 
     m <- beta1 * m + (1 - beta1) * delta, and w <- w + rate * m / (sqrt(v) + tau), for all three of the paper.
@@ -120,14 +116,16 @@ class FedAdagrad:
         """Return a state whose m is 0 and whose v is tau^2."""
         return _adaptive_start(params, self.tau)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
-        return _adaptive_step(self, state, ordered, lambda v, squared: v + squared)
+    def gather(self, state: State) -> Averaged:
+        """See `Strategy.gather`."""
+        return Averaged(state, self.fewest, self._step)
+
+    def _step(self, state: State, mean: Mapping[str, Doubles]) -> State:
+        return _adaptive_step(self, state, mean, lambda v, squared: v + squared)
 
 
 @dataclass(frozen=True, slots=True)
-class FedAdam:
+class FedAdam(Combining):
     """Adaptive federated optimisation (Reddi et al., 2021): v <- beta2 * v + (1 - beta2) * delta^2.
 
     Everything else as `FedAdagrad`.
@@ -152,16 +150,18 @@ class FedAdam:
         """Return a state whose m is 0 and whose v is tau^2."""
         return _adaptive_start(params, self.tau)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
+    def gather(self, state: State) -> Averaged:
+        """See `Strategy.gather`."""
+        return Averaged(state, self.fewest, self._step)
+
+    def _step(self, state: State, mean: Mapping[str, Doubles]) -> State:
         return _adaptive_step(
-            self, state, ordered, lambda v, squared: self.beta2 * v + (1 - self.beta2) * squared
+            self, state, mean, lambda v, squared: self.beta2 * v + (1 - self.beta2) * squared
         )
 
 
 @dataclass(frozen=True, slots=True)
-class FedYogi:
+class FedYogi(Combining):
     """Adaptive federated optimisation (Reddi et al., 2021): v <- v - (1 - beta2) delta^2 sign(v - delta^2).
 
     Unlike FedAdam's, this v never falls or rises by more than a share of delta^2. Everything else as
@@ -187,11 +187,13 @@ class FedYogi:
         """Return a state whose m is 0 and whose v is tau^2."""
         return _adaptive_start(params, self.tau)
 
-    def combine(self, state: State, contributions: Iterable[Contribution]) -> State:
-        """Return the state after a round; see `Strategy.combine`."""
-        ordered = checked(state, contributions, self.fewest)
+    def gather(self, state: State) -> Averaged:
+        """See `Strategy.gather`."""
+        return Averaged(state, self.fewest, self._step)
+
+    def _step(self, state: State, mean: Mapping[str, Doubles]) -> State:
         return _adaptive_step(
-            self, state, ordered, lambda v, squared: v - (1 - self.beta2) * squared * np.sign(v - squared)
+            self, state, mean, lambda v, squared: v - (1 - self.beta2) * squared * np.sign(v - squared)
         )
 
 
@@ -202,13 +204,11 @@ def _adaptive_start(params: Params, tau: float) -> State:
 def _adaptive_step(
     settings: FedAdagrad | FedAdam | FedYogi,
     state: State,
-    ordered: list[Contribution],
-    second_moment: Callable[[_Exact, _Exact], _Exact],
+    mean: Mapping[str, Doubles],
+    second_moment: Callable[[Doubles, Doubles], Doubles],
 ) -> State:
     """Algorithm 2 of Reddi et al., with `second_moment` for the line that differs: (v, delta^2) -> v."""
-    if not ordered:
-        return state
-    m, v, mean = _exact(state.recall("m")), _exact(state.recall("v")), _mean(ordered)
+    m, v = _exact(state.recall("m")), _exact(state.recall("v"))
     params = _exact(state.params)
     for name, w in params.items():
         delta = mean[name] - w
@@ -218,15 +218,11 @@ def _adaptive_step(
     return State(_rounded(params), {"m": _rounded(m), "v": _rounded(v)})
 
 
-def _mean(ordered: list[Contribution]) -> dict[str, _Exact]:
-    return exact_mean((one.params, one.samples) for one in ordered)
-
-
-def _exact(params: Params) -> dict[str, _Exact]:
+def _exact(params: Params) -> dict[str, Doubles]:
     return {name: array.astype(np.float64) for name, array in params.items()}
 
 
-def _rounded(params: Mapping[str, _Exact]) -> dict[str, NDArray[np.float32]]:
+def _rounded(params: Mapping[str, Doubles]) -> dict[str, NDArray[np.float32]]:
     return {name: array.astype(np.float32) for name, array in params.items()}
 
 
