@@ -13,17 +13,20 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 from cbor2 import CBORTag
 
-from trioactor.codec import Arriving
+from trioactor.codec import MOST_SMALL_ARRAYS, SMALL_ARRAY_BYTES, Arriving
 from trioactor.framing import write_head
-from trioactor.shapes import Inward, Mismatch, Outward, Refused, Shape, wrong
+from trioactor.shapes import READ_SEQUENCES, Inward, Mismatch, Outward, Refused, Shape, wrong
 
 ARRAY_TAG = 40
+_NOT_BEHIND = Refused(
+    f"an array was announced of more bytes than follow, or there are more than {MOST_SMALL_ARRAYS} of fewer"
+    f" than {SMALL_ARRAY_BYTES:,} bytes; such small ones stand in the head"
+)
 MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**48  # NumPy counts dimensions of 0 as 1 when it looks for an overflow, and so do we
 
@@ -85,14 +88,14 @@ class ArrayShape:
     def unpack(self, item: Any, inward: Inward) -> np.ndarray[Any, Any]:
         """See `Shape`."""
         self._check(item)
-        item.flags.writeable = False
+        item.setflags(False)
         checked: np.ndarray[Any, Any] = item
         return checked
 
     def _check(self, value: Any) -> None:
         if not isinstance(value, np.ndarray):
             raise wrong(self.name, value)
-        if self._dtype is not None and not np.issubdtype(value.dtype, self._dtype):
+        if self._dtype is not None and not issubclass(value.dtype.type, self._dtype):
             raise Mismatch(f"expected {self.name}, found array[{value.dtype}]")
 
 
@@ -118,22 +121,28 @@ def decoders(arriving: Arriving) -> dict[int, Callable[[Any, bool], Any]]:
         return lambda _value, _immutable: refused
 
     return {
-        **{tag: partial(_flat, dtype) for tag, dtype in DTYPES.items()},
+        **{tag: _flat(dtype) for tag, dtype in DTYPES.items()},
         **{tag: refuse(tag) for tag in OTHER_TAGS},
         ARRAY_TAG: lambda value, _immutable: _array(value, arriving),
     }
 
 
-def _flat(dtype: np.dtype[Any], value: Any, _immutable: bool) -> np.ndarray[Any, Any] | Refused:
-    """An array of one dimension, of the bytes that the frame holds."""
-    if type(value) is not bytes or len(value) % dtype.itemsize:
-        return Refused(f"a typed array of {dtype} is a byte string of whole elements")
-    return np.frombuffer(value, dtype)
+def _flat(dtype: np.dtype[Any]) -> Callable[[Any, bool], np.ndarray[Any, Any] | Refused]:
+    """Return what makes arrays of one dimension, of the bytes that the frame holds."""
+    item_bytes = dtype.itemsize
+    frombuffer = np.frombuffer
+
+    def made(value: Any, _immutable: bool) -> np.ndarray[Any, Any] | Refused:
+        if type(value) is not bytes or len(value) % item_bytes:
+            return Refused(f"a typed array of {dtype} is a byte string of whole elements")
+        return frombuffer(value, dtype)
+
+    return made
 
 
 def _array(value: Any, arriving: Arriving) -> np.ndarray[Any, Any] | Refused:
     """An array of any shape; when it comes behind the head, one that is still to be filled."""
-    if not isinstance(value, list | tuple) or len(value) != 2 or not isinstance(value[0], list | tuple):
+    if type(value) not in READ_SEQUENCES or len(value) != 2 or type(value[0]) not in READ_SEQUENCES:
         return Refused("tag 40 stands over [dimensions, typed array]")
     dimensions, elements = tuple(value[0]), value[1]
     if len(dimensions) > MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in dimensions):
@@ -149,7 +158,7 @@ def _array(value: Any, arriving: Arriving) -> np.ndarray[Any, Any] | Refused:
     if dtype is None:
         return elements if isinstance(elements, Refused) else Refused("tag 40 stands over no typed array")
     if not arriving.tail.reserve(elements, count * dtype.itemsize):
-        return Refused(f"an array of {count * dtype.itemsize:,} bytes was announced, fewer follow")
+        return _NOT_BEHIND
     array = np.empty(dimensions, dtype)
     arriving.tail.fill(_memory(array))
     return array

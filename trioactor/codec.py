@@ -55,9 +55,16 @@ MAX_HEADER_BYTES = 16 * 1024
 _PAIR = b"\x82"
 _PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
 _TELLS = b"\x84" + write_head(0, Tells.number)
-_BYTES_MAJOR, _ARRAY_MAJOR, _TAG_MAJOR = 2, 4, 6
+_BYTES_MAJOR, _TEXT_MAJOR, _ARRAY_MAJOR, _TAG_MAJOR = 2, 3, 4, 6
 _HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
 
+
+# What a tag counts for, of the items that a frame may have.
+TAG_ITEMS: Final = 4
+
+# So many arrays of fewer bytes may come behind a head: each costs some microseconds, whatever its size.
+MOST_SMALL_ARRAYS: Final = 250
+SMALL_ARRAY_BYTES: Final = 1024
 
 # The fields of a message that goes together with others are at most so long.
 SMALL_BYTES = 256
@@ -129,7 +136,9 @@ class _Outgoing:
         self.tail_bytes += len(buffer)
 
     def inline_bytes(self) -> int:
-        return self._limits.inline_array_bytes
+        small_ones_are_taken = len(self.tail) < 2 * MOST_SMALL_ARRAYS  # each has a head, and its memory
+        least = 0 if small_ones_are_taken else SMALL_ARRAY_BYTES
+        return max(self._limits.inline_array_bytes, least)
 
     def wire_ref(self, ref: Any) -> list[Any]:
         return self._refs.wire_ref(ref)
@@ -144,12 +153,15 @@ class Tail:
 
     def __init__(self, tail_bytes: int) -> None:
         self.left = tail_bytes
+        self._small_left = MOST_SMALL_ARRAYS
         self.places: list[memoryview] = []
         self._heads: list[tuple[bytearray, bytes]] = []
 
     def reserve(self, tag: int, array_bytes: int) -> bool:
-        """Announce the next array. False: so much does not follow."""
-        if array_bytes > self.left:
+        """Announce the next array. False: so much does not follow, or it should have stood in the head."""
+        if array_bytes < SMALL_ARRAY_BYTES:
+            self._small_left -= 1
+        if array_bytes > self.left or self._small_left < 0:
             return False
         head = write_head(_TAG_MAJOR, tag) + write_head(_BYTES_MAJOR, array_bytes)
         if len(head) + array_bytes > self.left:
@@ -325,13 +337,13 @@ class Codec:
 
     def _encoded(self, head: bytes, what: str) -> Encoded:
         out, limits = self._out, self._limits
-        if len(head) > limits.items:
+        if len(head) * TAG_ITEMS > limits.items:
             check_items(head, limits.items, CannotEncode)
-            if len(head) > limits.head_bytes:
-                raise CannotEncode(
-                    f"{what} has {len(head):,} bytes without its arrays, the limit is"
-                    f" {limits.head_bytes:,}; put numbers into arrays, or raise head_bytes on both sides"
-                )
+        if len(head) > limits.head_bytes:
+            raise CannotEncode(
+                f"{what} has {len(head):,} bytes without its arrays, the limit is {limits.head_bytes:,};"
+                " put numbers into arrays, or raise head_bytes on both sides"
+            )
         if not out.tail:
             return Encoded(head)
         if len(head) + out.tail_bytes > limits.message_bytes:
@@ -354,7 +366,7 @@ class Codec:
         Raises:
             WireError: It is no well-formed frame.
         """
-        if len(payload) > self._limits.items:
+        if len(payload) * TAG_ITEMS > self._limits.items:
             check_items(payload, self._limits.items, WireError)
         self._arriving.tail = Tail(tail_bytes) if tail_bytes else _NO_TAIL
         try:
@@ -368,8 +380,17 @@ class Codec:
         if type(frame[0]) is str:
             return _message_frame(frame, len(payload) + tail_bytes)
         if type(frame[0]) is int and frame[0] == Tells.number:
-            return Tells.read(frame, len(payload))
+            return self._checked(Tells.read(frame, len(payload)))
         return _control_frame(frame)
+
+    def _checked(self, tells: Tells) -> Tells:
+        """Refuse more messages than there can be credit for, before the first of them is built."""
+        if len(tells.items) > self._limits.window_messages:
+            raise WireError(
+                f"the peer sent {len(tells.items):,} messages to one actor in one frame, its credit is"
+                f" {self._limits.window_messages:,}"
+            )
+        return tells
 
     @property
     def tail(self) -> Tail:
@@ -441,24 +462,44 @@ def _refuser(tag: int) -> Callable[[Any, bool], Refused]:
 
 
 def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
-    """Raise `error` when the CBOR in `data` has more than `limit` items. Stops there, so it costs little."""
-    position, items = 0, 0
-    while position < len(data):
-        major, short = data[position] >> 5, data[position] & 31
-        position += 1
-        value = short
-        if short > 23:
-            size = 1 << (short - 24) if short < 28 else 0
-            value = int.from_bytes(data[position : position + size], "big")
-            position += size
-        if major in (2, 3):  # byte and text strings
-            position += value
-        items += 1
-        if items > limit:
-            raise error(
-                f"a frame has more than {limit:,} items; numbers in thousands belong in an array, which is"
-                " one item, or raise `items` on both sides"
-            )
+    """Raise `error` when the CBOR in `data` has more than `limit` items. Stops there, so it costs little.
+
+    A tag counts as four: what it stands over is made into something, a message or an array.
+    """
+    left = limit
+    position = 0
+    try:
+        while left >= 0:
+            initial = data[position]
+            left -= _WEIGHTS[initial]
+            position += _STEPS[initial] or _long_step(data, position)
+    except IndexError:  # it ends before that
+        return
+    raise error(
+        f"a frame has more than {limit:,} items, each tag counted as four; numbers in thousands belong in an"
+        " array, which is one item, or raise `items` on both sides"
+    )
+
+
+def _step(initial: int) -> int:
+    """How many bytes the next item is away, by the first byte of this one; 0 when that does not say."""
+    major, short = initial >> 5, initial & 31
+    is_string = major in (_BYTES_MAJOR, _TEXT_MAJOR)
+    if short < 24:
+        return 1 + short if is_string else 1
+    if short > 27:  # of indefinite length, or not CBOR: refused by the decoder
+        return 1
+    return 0 if is_string else 1 + (1 << short - 24)
+
+
+_STEPS: Final = tuple(map(_step, range(256)))
+_WEIGHTS: Final = tuple(TAG_ITEMS if initial >> 5 == _TAG_MAJOR else 1 for initial in range(256))
+
+
+def _long_step(data: bytes, position: int) -> int:
+    """The same for a string whose length stands behind its first byte."""
+    size = 1 << (data[position] & 31) - 24
+    return 1 + size + int.from_bytes(data[position + 1 : position + 1 + size], "big")
 
 
 # --- frames that were decoded -------------------------------------------------------------------

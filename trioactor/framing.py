@@ -22,6 +22,7 @@ The decoder is fed and asked, in the manner of h11:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -74,7 +75,7 @@ class Assembly:
         self._tail_bytes = tail_bytes
         self._tail_left = tail_bytes
         self._announced = False
-        self._places: list[memoryview] = []
+        self._places: deque[memoryview] = deque()  # there may be thousands, each for a few bytes
 
     @property
     def left(self) -> int:
@@ -93,14 +94,20 @@ class Assembly:
             self._head += data[:count]
             self._head_left -= count
         elif self._places:
-            place = self._places[0]
-            count = min(place.nbytes, len(data))
-            place[:count] = data[:count]
-            self.placed(count)
+            count = self._fill(data)
         else:  # a refused message: its tail is thrown away
             count = min(self._tail_left, len(data))
             self._tail_left -= count
         return count
+
+    def _fill(self, data: memoryview) -> int:
+        places, taken = self._places, 0
+        while places and taken < len(data):
+            count = min(places[0].nbytes, len(data) - taken)
+            places[0][:count] = data[taken : taken + count]
+            taken += count
+            self.placed(count)
+        return taken
 
     def event(self) -> Event | None:
         """Return what became complete, once."""
@@ -115,7 +122,7 @@ class Assembly:
 
     def place(self, places: Sequence[memoryview]) -> None:
         """Say where the tail goes. Without places it is thrown away."""
-        self._places = [place for place in places if place.nbytes]
+        self._places = deque(place for place in places if place.nbytes)
         assert sum(place.nbytes for place in self._places) in (0, self._tail_left)
 
     @property
@@ -127,7 +134,7 @@ class Assembly:
         """Take note that `count` bytes were written to the front of `next_place`."""
         self._tail_left -= count
         if count == self._places[0].nbytes:
-            del self._places[0]
+            self._places.popleft()
         else:
             self._places[0] = self._places[0][count:]
 
@@ -352,7 +359,7 @@ def write_head(major: int, value: int) -> bytes:
     """Return the shortest head of a CBOR item (RFC 8949, section 3)."""
     if value < 24:
         return bytes([major << 5 | value])
-    size = next(size for size in range(4) if value < 1 << (8 << size))
+    size = (value > 0xFF) + (value > 0xFFFF) + (value > 0xFFFF_FFFF)
     return bytes([major << 5 | 24 + size]) + value.to_bytes(1 << size, "big")
 
 

@@ -36,9 +36,10 @@ _USER = b"\x64user"
 _MAP_MAJOR = 5
 
 # So many small tells of one class go together in one frame, and so many bytes of them: a peer takes that
-# many items, and others have their turn soon.
+# many items, and others have their turn soon. Two bytes are three items at most: an empty array has 8, and
+# its two tags count as four each.
 TOGETHER = 128
-TOGETHER_BYTES = LEAST_ITEMS - SMALL_BYTES - 100
+TOGETHER_BYTES = LEAST_ITEMS * 2 // 3 - SMALL_BYTES - 100
 
 # A peer whose longest message is shorter gets every message by itself, so that each is measured. No small
 # tell is longer, whatever its actor and its class are called.

@@ -24,8 +24,9 @@ REF_NAME = "trioactor.ref"
 LEAST_INT, MOST_INT = -(2**64), 2**64 - 1
 
 
-# What cbor2 makes of a map, outside of tags and within.
+# What cbor2 makes of a map and of an array, outside of tags and within.
 READ_MAPS: tuple[type, ...] = (dict, frozendict)
+READ_SEQUENCES: tuple[type, ...] = (list, tuple)
 
 
 class Mismatch(Exception):
@@ -106,6 +107,13 @@ class Shape(Protocol):
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """Return the value of what cbor2 has read. Raises Mismatch."""
+
+
+class Named(Shape, Protocol):
+    """The shape of a message class."""
+
+    def build(self, found: Sequence[Any], inward: Inward) -> Any:
+        """Make the message of its decoded fields. Raises Mismatch."""
 
 
 def wrong(expected: str, found: Any) -> Mismatch:
@@ -280,17 +288,17 @@ class ListShape:
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """See `Shape`."""
-        if not isinstance(item, list | tuple):
+        if type(item) not in READ_SEQUENCES:
             raise wrong(self.name, item)
         if _unchanged(item, self._item):
             return self._kind(item)
         unpack = self._item.unpack
-        values = []
-        for position, each in enumerate(item):
-            try:
+        values: list[Any] = []
+        try:
+            for each in item:
                 values.append(unpack(each, inward))
-            except Mismatch as mismatch:
-                raise mismatch.within(f"[{position}]") from None
+        except Mismatch as mismatch:
+            raise mismatch.within(f"[{len(values)}]") from None
         return self._kind(values)
 
 
@@ -345,7 +353,7 @@ class MapShape:
         packed = {}
         for key, each in value.items():
             try:
-                packed[_text_key(key)] = self._value.pack(each, out)
+                packed[text_key(key)] = self._value.pack(each, out)
             except Mismatch as mismatch:
                 raise mismatch.within(f"[{key!r:.40}]") from None
         out.leave()
@@ -357,15 +365,17 @@ class MapShape:
             raise wrong(self.name, item)
         unpack = self._value.unpack
         values = {}
-        for key, each in item.items():
-            try:
-                values[key if type(key) is str else _text_key(key)] = unpack(each, inward)
-            except Mismatch as mismatch:
-                raise mismatch.within(f"[{key!r:.40}]") from None
+        key: Any = None
+        try:
+            for key, each in item.items():
+                values[key if type(key) is str else text_key(key)] = unpack(each, inward)
+        except Mismatch as mismatch:
+            raise mismatch.within(f"[{key!r:.40}]") from None
         return values
 
 
-def _text_key(key: Any) -> str:
+def text_key(key: Any) -> str:
+    """Return the key of a map as plain text. Raises Mismatch."""
     if isinstance(key, str):
         return key if type(key) is str else str.__str__(key)
     raise wrong("a text key", key)
@@ -381,7 +391,7 @@ class UnionShape:
 
     exact: type | None = None
 
-    def __init__(self, members: Sequence[Shape], messages: Mapping[str, Shape]) -> None:
+    def __init__(self, members: Sequence[Shape], messages: Mapping[str, Named]) -> None:
         self._members = tuple(members)
         self._messages = messages
         self._by_type = {member.exact: member for member in members if member.exact is not None}
@@ -406,8 +416,10 @@ class UnionShape:
         """See `Shape`."""
         if type(item) in self._by_type:
             return item
-        if type(item) is CBORTag and self._messages and (name := name_of(item)) in self._messages:
-            return self._messages[name].unpack(item, inward)
+        if type(item) is CBORTag and self._messages:
+            name, fields = parts_of(item)
+            if fields is not None and name in self._messages:
+                return self._messages[name].build(fields, inward)
         mismatches = []
         for member in self._members:
             try:
@@ -448,25 +460,19 @@ class RefShape:
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """See `Shape`."""
-        fields = fields_of(item, REF_NAME)
-        if fields is None:
+        name, fields = parts_of(item)
+        if fields is None or name != REF_NAME:
             raise wrong(self.name, item)
         return inward.ref_of(fields)
 
 
-def name_of(item: CBORTag) -> str:
-    """Return the wire name of a decoded message, "" when it has none."""
+def parts_of(item: Any) -> tuple[str, Sequence[Any] | None]:
+    """Return wire name and fields of a decoded message: "" and None where it has none that are sound."""
+    if type(item) is not CBORTag or item.tag != MESSAGE_TAG:
+        return "", None
     pair = item.value
-    if item.tag != MESSAGE_TAG or not isinstance(pair, list | tuple) or not pair:
-        return ""
-    return pair[0] if type(pair[0]) is str else ""  # not all that a stranger puts there can be compared
-
-
-def fields_of(item: Any, wire_name: str) -> Sequence[Any] | None:
-    """Return the fields of a decoded message of that name, None when it is something else."""
-    if not isinstance(item, CBORTag) or name_of(item) != wire_name:
-        return None
-    if len(item.value) != 2 or not isinstance(item.value[1], list | tuple):
-        return None
-    fields: Sequence[Any] = item.value[1]
-    return fields
+    if type(pair) not in READ_SEQUENCES or not pair or type(pair[0]) is not str:
+        return "", None  # not all that a stranger puts there can be compared
+    if len(pair) != 2 or type(pair[1]) not in READ_SEQUENCES:
+        return pair[0], None
+    return pair[0], pair[1]

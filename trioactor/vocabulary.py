@@ -37,6 +37,7 @@ from trioactor.shapes import (
     MESSAGE_TAG,
     MOST_INT,
     READ_MAPS,
+    READ_SEQUENCES,
     REF_NAME,
     BytesShape,
     FloatShape,
@@ -46,14 +47,15 @@ from trioactor.shapes import (
     LiteralShape,
     MapShape,
     Mismatch,
+    Named,
     Outward,
     Scalar,
     Shape,
     TextShape,
     TupleShape,
     UnionShape,
-    fields_of,
-    name_of,
+    parts_of,
+    text_key,
     wrong,
 )
 
@@ -71,6 +73,7 @@ _PLAIN: dict[Any, Shape] = {
     bytes: BytesShape(),
 }
 _PLAIN_KINDS = frozenset(kind for kind in _PLAIN if kind is not None)
+_FEW = 8  # so many items of a list are sooner looked at one by one than all at once
 _SEQUENCES: dict[Any, type[list[Any]] | type[tuple[Any, ...]]] = {
     list: list,
     collections.abc.Sequence: tuple,
@@ -117,6 +120,7 @@ class MessageShape:
         self._fields: tuple[tuple[str, Shape], ...] = ()
         self._needed = 0  # fields without a default
         self._exact: tuple[type | None, ...] | None = None
+        self._exact_so_far: frozenset[tuple[type | None, ...]] = frozenset()  # defaults at the end left out
         self._ints: tuple[int, ...] = ()
         self._values: Callable[[Any], tuple[Any, ...]] = lambda message: ()
 
@@ -125,7 +129,9 @@ class MessageShape:
         self._fields = tuple(shapes.items())
         self._needed = needed
         kinds = tuple(shape.exact for shape in shapes.values())
-        self._exact = None if None in kinds else kinds
+        if None not in kinds:
+            self._exact = kinds
+            self._exact_so_far = frozenset(kinds[:count] for count in range(needed, len(kinds)))
         self._ints = tuple(position for position, kind in enumerate(kinds) if kind is int)
         self._values = _values_of(tuple(shapes))
 
@@ -164,8 +170,8 @@ class MessageShape:
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """See `Shape`."""
-        found = fields_of(item, self.name)
-        if found is None:
+        name, found = parts_of(item)
+        if found is None or name != self.name:
             raise wrong(self.name, item)
         return self.build(found, inward)
 
@@ -175,7 +181,8 @@ class MessageShape:
         Raises:
             Mismatch: A field has another shape, or the class does not accept the values.
         """
-        if tuple(map(type, found)) != self._exact:
+        kinds = tuple(map(type, found))
+        if kinds != self._exact and kinds not in self._exact_so_far:
             found = self._unpack_fields(found, inward)
         try:
             return self.kind(*found)
@@ -209,6 +216,17 @@ class AnyShape:
         self._vocabulary = vocabulary
         self._list = ListShape(self, list, "list[Any]")
         self._map = MapShape(self)
+        # By what cbor2 makes of an item: how it is unpacked. A stranger may send such items by the thousand.
+        self._ways: dict[type, Callable[[Any, Inward], Any] | None] = {
+            **dict.fromkeys(_PLAIN_KINDS, None),  # as it is
+            **dict.fromkeys(READ_SEQUENCES, self._unpack_sequence),
+            **dict.fromkeys(READ_MAPS, self._unpack_map),
+            CBORTag: self._unpack_tagged,
+        }
+
+    def take(self, kind: type, shape: Shape) -> None:
+        """Unpack values of a class by their own shape: those of a hook, say."""
+        self._ways[kind] = shape.unpack
 
     def pack(self, value: Any, out: Outward) -> Any:
         """See `Shape`."""
@@ -216,13 +234,45 @@ class AnyShape:
 
     def unpack(self, item: Any, inward: Inward) -> Any:
         """See `Shape`."""
-        kind = type(item)
-        if kind in _PLAIN:
-            return item
-        if kind is list or kind is tuple:
-            return list(item) if _PLAIN_KINDS.issuperset(map(type, item)) else self._list.unpack(item, inward)
-        if kind in READ_MAPS:
-            return self._map.unpack(item, inward)
+        way = self._ways.get(type(item), self._unpack_other)
+        return item if way is None else way(item, inward)
+
+    def _unpack_sequence(self, item: Sequence[Any], inward: Inward) -> list[Any]:
+        if len(item) > _FEW and _PLAIN_KINDS.issuperset(map(type, item)):
+            return list(item)
+        ways, other = self._ways, self._unpack_other
+        values: list[Any] = []
+        try:
+            for each in item:
+                way = ways.get(type(each), other)
+                values.append(each if way is None else way(each, inward))
+        except Mismatch as mismatch:
+            raise mismatch.within(f"[{len(values)}]") from None
+        return values
+
+    def _unpack_map(self, item: Mapping[Any, Any], inward: Inward) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if not item:  # the look at the items of cbor2's frozendict is dear
+            return values
+        ways, other = self._ways, self._unpack_other
+        key: Any = None
+        try:
+            for key, each in item.items():
+                way = ways.get(type(each), other)
+                name = key if type(key) is str else text_key(key)
+                values[name] = each if way is None else way(each, inward)
+        except Mismatch as mismatch:
+            raise mismatch.within(f"[{key!r:.40}]") from None
+        return values
+
+    def _unpack_tagged(self, item: CBORTag, inward: Inward) -> Any:
+        name, fields = parts_of(item)
+        shape = self._vocabulary.named(name)
+        if shape is not None and fields is not None:
+            return shape.build(fields, inward)
+        return self._unpack_other(item, inward)
+
+    def _unpack_other(self, item: Any, inward: Inward) -> Any:
         if isinstance(item, CBORTag) and item.tag == MESSAGE_TAG:
             return self._shape_named(item).unpack(item, inward)
         return self._shape_of(item).unpack(item, inward)
@@ -243,7 +293,7 @@ class AnyShape:
         raise wrong("a value that can be sent", value)
 
     def _shape_named(self, item: CBORTag) -> Shape:
-        name = name_of(item)
+        name, _ = parts_of(item)
         shape = self._vocabulary.ref_shape if name == REF_NAME else self._vocabulary.named(name)
         if shape is None:
             raise Mismatch(unknown_text(name or None))
@@ -268,11 +318,14 @@ class Vocabulary:
     """
 
     def __init__(self, classes: Iterable[type], hooks: Sequence[Hook] = ()) -> None:
-        self.anything: Shape = AnyShape(self)
+        anything = AnyShape(self)
+        self.anything: Shape = anything
         self._hooks = {hook.kind: hook for hook in hooks}
         self._by_class: dict[type, MessageShape] = {}
         self._by_name: dict[str, MessageShape] = {}
         self._special = {hook.kind: hook.shape(hook.kind) for hook in hooks}
+        for special, shape in self._special.items():
+            anything.take(special, shape)
         self.ref_shape = next((shape for shape in self._special.values() if shape.name == "ActorRef"), None)
         for kind in (*RUNTIME_MESSAGES, *classes):
             self._learn(kind)
@@ -364,7 +417,9 @@ class Vocabulary:
             return LiteralShape(args)
         if origin in (Union, types.UnionType):
             members = [self.shape(member) for member in args]
-            messages = {member.name: member for member in members if isinstance(member, MessageShape)}
+            messages: dict[str, Named] = {
+                member.name: member for member in members if isinstance(member, MessageShape)
+            }
             return UnionShape(members, messages)
         if origin is tuple and args and args[-1] is not Ellipsis:
             return TupleShape([self.shape(item) for item in args])

@@ -19,7 +19,7 @@ import click
 
 from tests.fuzz.corpus import folder_of
 from tests.fuzz.targets import MILLISECONDS_PER_MIB, TARGETS, Target
-from tests.fuzz.watch import Finding, Tally, Trial
+from tests.fuzz.watch import HANG_SECONDS, BlackBox, Finding, Tally, Trial, held_in, kept
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -29,6 +29,8 @@ EXPLORING = 0.1
 SHARES = {"framing": 0.6, "codec": 0.35, "handshake": 0.05}
 
 GROWTH_MIB = 32
+
+HUNG = "Timeout ("  # how `faulthandler` begins when it ends a process
 
 
 class Broke(Exception):
@@ -56,7 +58,7 @@ def main(frames: int, seed: int, target: str, findings: Path, replay: Path | Non
     Part of them are found by atheris, which looks for inputs that reach new lines; from these and the corpus
     in tests/fuzz/corpus the others are made by chance. Whatever the bytes are: nothing but the errors that
     are meant for it may come out, honest peers stay served, the memory does not grow by more than 32 MiB,
-    and no frame costs more CPU than 10 ms a MiB, or 1.5 microseconds for each of its items. The
+    no frame costs more CPU than 10 ms a MiB (what is shorter than 1 MiB: 10 ms), and nothing hangs. The
     status is 1 when one of these does not hold; the input is kept, and a command for it is shown.
     """
     targets = list(TARGETS.values()) if target == "all" else [TARGETS[target]]
@@ -146,9 +148,10 @@ class Run:
     def _phase(self, module: str, frames: int, folders: Sequence[str]) -> Tally:
         """Run one phase in a process of its own, whose end cannot hurt us."""
         name = self.target.name
-        command = [sys.executable, "-m", f"tests.fuzz.{module}", name, str(frames), str(self.seed)]
-        command += [str(self.findings), *folders]
         self.findings.mkdir(parents=True, exist_ok=True)
+        box = self.findings / f"{name}.now"
+        command = [sys.executable, "-m", f"tests.fuzz.{module}", name, str(frames), str(self.seed)]
+        command += [str(self.findings), str(box), *folders]
         tally = Tally()
         with tempfile.TemporaryFile("w+") as log:
             with (
@@ -164,13 +167,21 @@ class Run:
                 status = child.wait()
             self._line.clear()
             log.seek(0)
+            held = held_in(box)
+            box.unlink(missing_ok=True)
             if status:
-                raise Broke(
-                    f"{name}: the process that tried the inputs ended with status {status} after"
-                    f" {tally.frames:,} frames: {log.read()[-2000:].strip() or 'without a word'}\n"
-                    f"  again: {self._again}"
-                )
+                raise Broke(self._how_it_ended(status, log.read(), tally, held))
         return tally
+
+    def _how_it_ended(self, status: int, log: str, tally: Tally, held: bytes) -> str:
+        """Say how a process came to its end, and with which input, if it had one in hand."""
+        name = self.target.name
+        what = f"the process that tried the inputs ended with status {status}"
+        if HUNG in log:
+            what = f"an input of {len(held):,} bytes took more than {HANG_SECONDS:g} s"
+        again = _command(name, kept(self.findings, name, held)) if held else self._again
+        words = log[-2000:].strip() or "without a word"
+        return f"{name}: {what} after {tally.frames:,} frames: {words}\n  again: {again}"
 
 
 @contextmanager
@@ -189,12 +200,15 @@ def _json_lines(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 def _replay(target: Target, file: Path) -> int:
-    trial = Trial(target, 1, file.parent, tells=False)
-    try:
-        trial.attempt(file.read_bytes())
-    except Finding as finding:
-        click.echo(f"error: {json.loads(str(finding))['finding']}")
-        return 1
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        trial = Trial(target, 1, file.parent, tells=False, box=BlackBox(Path(folder) / "now"))
+        try:
+            trial.attempt(file.read_bytes())
+        except Finding as finding:
+            click.echo(f"error: {json.loads(str(finding))['finding']}")
+            return 1
+        finally:
+            trial.close()
     tally = trial.tally
     click.echo(
         f"{target.name}: {tally.frames:,} frames, {tally.accepted:,} understood,"

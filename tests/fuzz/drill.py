@@ -1,6 +1,6 @@
 """Inputs by chance alone, as many as one likes: the same ones for the same seed. A process of its own.
 
-python -m tests.fuzz.drill TARGET FRAMES SEED FINDINGS [FOLDER ...]
+python -m tests.fuzz.drill TARGET FRAMES SEED FINDINGS BOX [FOLDER ...]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.fuzz.corpus import inputs_in
 from tests.fuzz.dear import DEAR
 from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import TARGETS
-from tests.fuzz.watch import Finding, Trial
+from tests.fuzz.watch import BlackBox, Finding, Trial
 
 
 def drill(trial: Trial, inputs: Sequence[bytes], seed: int) -> None:
@@ -29,10 +29,10 @@ def drill(trial: Trial, inputs: Sequence[bytes], seed: int) -> None:
 
 def main() -> None:
     """See above."""
-    name, frames, seed, findings, *folders = sys.argv[1:]
+    name, frames, seed, findings, box, *folders = sys.argv[1:]
     try:
         drill(
-            Trial(TARGETS[name], int(frames), Path(findings)),
+            Trial(TARGETS[name], int(frames), Path(findings), box=BlackBox(Path(box))),
             list(inputs_in(map(Path, folders)).values()),
             int(seed),
         )

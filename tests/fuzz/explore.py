@@ -1,6 +1,6 @@
 """Inputs that go where none has been: atheris steers by the lines that they reach. A process of its own.
 
-    python -m tests.fuzz.explore TARGET FRAMES SEED FINDINGS NEW [FOLDER ...]
+    python -m tests.fuzz.explore TARGET FRAMES SEED FINDINGS BOX NEW [FOLDER ...]
 
 What reaches something new is written to the folder NEW.
 """
@@ -22,15 +22,21 @@ with atheris.instrument_imports(
     from tests.fuzz.targets import TARGETS
 
 from tests.fuzz.corpus import inputs_in
-from tests.fuzz.watch import Finding, Trial
+from tests.fuzz.watch import BlackBox, Finding, Trial
 
 OUR_SHARE = 0.5  # of the mutations; the others are libFuzzer's
 
 
 def main() -> None:
     """See above."""
-    name, frames, seed, findings, new, *folders = sys.argv[1:]
-    trial = Trial(TARGETS[name], int(frames), Path(findings), judges_cost=False)  # the steering costs too
+    name, frames, seed, findings, box, new, *folders = sys.argv[1:]
+    trial = Trial(
+        TARGETS[name],
+        int(frames),
+        Path(findings),
+        judges_cost=False,  # the steering costs too
+        box=BlackBox(Path(box)),
+    )
     inputs = list(inputs_in(map(Path, folders)).values())
 
     def attempt(data: bytes) -> None:

@@ -16,7 +16,7 @@ TOKENS: Sequence[bytes] = (
     *(write_head(major, size) for major in (0, 1, 2, 3, 4, 5) for size in (2**8, 2**16, 2**31, 2**63)),
     *(write_head(6, tag) for tag in (0, 1, 2, 4, 25, 27, 28, 29, 30, 35, 36, 40, 64, 69, 82, 85, 86, 258)),
     *(b"\xd8\x1b\x82", b"\xc2\x49\x01" + bytes(8), b"\xc4\x82\x1a\x00\x0f\x42\x40\x01"),
-    *(b"\x82\x05\x01", b"\x83\x07\x05\x00", b"\x82\x08\x41x", b"\x83\x07\x05\x19\x40\x00"),
+    *(b"\x82\x05\x01", b"\x83\x07\x05\x00", b"\x82\x08\x41x", b"\x83\x07\x05\x19\x40\x00", b"\x84\x0e"),
     *(b"\x65clerk", b"\x6atests.note", b"\x6dtrioactor.ref", b"\x6awords.tree", b"\x6cwords.arrays"),
     *(b"\xa1\x63ask\x01", b"\xa1\x63ttl\x00", b"\x65chain", b"\x64user", SEPARATOR),
     *(bytes(4), b"\0\0\0\x03", b"\0\0\x04\0", b"\0\0\x04\x01", b"\xff\xff\xff\xff"),

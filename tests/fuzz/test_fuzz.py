@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -16,12 +17,16 @@ from click.testing import CliRunner
 
 from tests.fuzz import __main__ as launcher
 from tests.fuzz.corpus import folder_of, inputs_in
+from tests.fuzz.dear import DEAR
 from tests.fuzz.drill import drill
 from tests.fuzz.mutate import mutated, spans
 from tests.fuzz.targets import SEPARATOR, TARGETS, Cost, Target
-from tests.fuzz.watch import Finding, Trial
-from trioactor.frames import CONTROL_FRAMES
+from tests.fuzz.watch import Finding, Trial, held_in
+from trioactor.codec import check_items
+from trioactor.errors import WireError
+from trioactor.frames import CONTROL_FRAMES, Tells
 from trioactor.framing import BEGIN, PIECE
+from trioactor.limits import Limits
 
 KEPT = {name: inputs_in([folder_of(name)]) for name in TARGETS}
 
@@ -44,7 +49,20 @@ def test_every_kind_of_frame_is_among_those_that_are_kept() -> None:
         if isinstance(first, str | int):
             kinds.add(str if isinstance(first, str) else first)
 
-    assert kinds >= {str, BEGIN, PIECE, *CONTROL_FRAMES}
+    assert kinds >= {str, BEGIN, PIECE, Tells.number, *CONTROL_FRAMES}
+
+
+@pytest.mark.parametrize("name", DEAR)
+def test_the_dearest_frames_have_just_the_items_that_are_allowed(name: str) -> None:
+    """So none that is longer is dearer; what more items cost is seen in those with more than are allowed."""
+    payload = DEAR[name].partition(SEPARATOR)[0]
+
+    if name == "more items than are allowed":
+        with pytest.raises(WireError, match="more than 20,000 items"):
+            check_items(payload, Limits().items, WireError)
+    else:
+        check_items(payload, Limits().items, WireError)
+    assert TARGETS["codec"].run(DEAR[name]).cpu_seconds > 0
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -107,6 +125,29 @@ def test_an_error_that_is_planted_is_found_kept_and_tried_again(
     assert complaint in again.output
 
 
+HANGS = """
+import sys
+from pathlib import Path
+from tests.fuzz.targets import Target
+from tests.fuzz.watch import BlackBox, Trial
+
+folder = Path(sys.argv[1])
+target = Target("codec", lambda data: sum(range(10**13)), 10, 10)  # in C, where no signal is handled
+Trial(target, 1, folder, box=BlackBox(folder / "now", hang_seconds=1)).attempt(b"for ever")
+"""
+
+
+def test_an_input_that_hangs_is_held_and_its_process_ended(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", HANGS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert launcher.HUNG in ended.stderr
+    assert "in <lambda>" in ended.stderr, "where it was is said"
+    assert held_in(tmp_path / "now") == b"for ever"
+
+
 def test_slowness_that_is_the_machines_is_no_finding(tmp_path: Path) -> None:
     costs = iter([0.5, 0.3, 0.001, 0.2, 0.2, 0.2, 0.2])
     trial = Trial(Target("codec", lambda _: Cost(1, 1, 1, next(costs)), 10, 10), 1, tmp_path)
@@ -144,6 +185,11 @@ def test_memory_that_grows_and_a_process_that_dies_are_findings(
     assert "memory has grown by 39.1 MiB in 10 frames, 32 MiB are allowed" in run(grown)
     found = """echo '{"finding": "a law is broken", "file": "/tmp/x/codec-123"}'"""
     assert "again: bin/fuzz --target codec --replay" in run(found)
+    hung = run(r"printf '\5\0\0\0\0\0\0\0again' > $7; echo 'Timeout (0:00:10)!' >&2; exit 1")
+    assert "an input of 5 bytes took more than 10 s" in hung
+    (kept,) = (file for file in tmp_path.iterdir() if file.name.startswith("codec-"))
+    assert kept.read_bytes() == b"again"
+    assert f"again: bin/fuzz --target codec --replay {os.path.relpath(kept)}" in hung
     died = run("echo help >&2; kill -SEGV $$")
     assert "ended with status -11" in died
     assert "again: bin/fuzz --target codec --frames 10 --seed 0" in died

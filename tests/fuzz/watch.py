@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import hashlib
 import json
+import mmap
 import sys
 import time
 import traceback
@@ -20,9 +22,65 @@ MORE_TRIES = 6
 
 PAGE_BYTES = 4096
 
+# An input that takes so long by the clock on the wall hangs. The dearest take milliseconds; the machine may
+# have other things to do as well.
+HANG_SECONDS = 10.0
+
+STDERR = 2  # `sys.stderr` may be another one in tests
+
+_BOX_BYTES = 2**20
+_LENGTH_BYTES = 8
+_REST_SECONDS = 1.0  # between two looks at the clock
+
 
 class Finding(Exception):
     """An input that breaks something. Its text says what; the input is in the file that it names."""
+
+
+class BlackBox:
+    """Holds the input that is being tried, for those who find it when this process hangs or dies.
+
+    A process that hangs is ended: its traceback goes to stderr, its status is 1.
+
+    Args:
+        file: Where the input is held.
+        hang_seconds: How long an input may take; one second less may be enough for the end.
+    """
+
+    def __init__(self, file: Path, hang_seconds: float = HANG_SECONDS) -> None:
+        file.write_bytes(bytes(_BOX_BYTES))
+        with file.open("r+b") as opened:
+            self._memory = mmap.mmap(opened.fileno(), _BOX_BYTES)
+        self._hang_seconds = hang_seconds
+        self._next_look = 0.0
+
+    def hold(self, data: bytes) -> None:
+        """Take the input that is tried next."""
+        self._memory[:_LENGTH_BYTES] = len(data).to_bytes(_LENGTH_BYTES, "little")
+        self._memory[_LENGTH_BYTES : _LENGTH_BYTES + len(data)] = data
+        if time.monotonic() >= self._next_look:  # it starts a thread each time, so not for every input
+            self._next_look = time.monotonic() + _REST_SECONDS
+            faulthandler.dump_traceback_later(self._hang_seconds, exit=True, file=STDERR)
+
+    def close(self) -> None:
+        """Nothing is tried any more."""
+        faulthandler.cancel_dump_traceback_later()
+        self._memory.close()
+
+
+def held_in(file: Path) -> bytes:
+    """Return the input that a `BlackBox` held last; nothing if there was none."""
+    data = file.read_bytes() if file.exists() else b""
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    return data[_LENGTH_BYTES : _LENGTH_BYTES + length]
+
+
+def kept(findings: Path, target: str, data: bytes) -> Path:
+    """Write an input that breaks something to the folder of findings, and return its file."""
+    findings.mkdir(parents=True, exist_ok=True)
+    file = findings / f"{target}-{hashlib.sha256(data).hexdigest()[:12]}"
+    file.write_bytes(data)
+    return file
 
 
 @dataclass
@@ -62,6 +120,7 @@ class Trial:
         findings: Where inputs go that break something.
         judges_cost: Whether an input that costs too much is a finding.
         tells: Whether it is said how far it is.
+        box: Holds the input that is being tried.
     """
 
     target: Target
@@ -69,6 +128,7 @@ class Trial:
     findings: Path
     judges_cost: bool = True
     tells: bool = True
+    box: BlackBox | None = None
     tally: Tally = field(default_factory=Tally)
     _next_line: float = 0.0
     _resident_kib: int | None = None
@@ -80,6 +140,8 @@ class Trial:
 
     def attempt(self, data: bytes) -> None:
         """Try an input. Raises Finding."""
+        if self.box is not None:
+            self.box.hold(data)
         try:
             cost = self.target.run(data)
         except Exception as error:
@@ -122,14 +184,18 @@ class Trial:
         """Write the last line."""
         gc.collect()
         self.tell()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the box."""
+        if self.box is not None:
+            self.box.close()
 
     def _finding(self, data: bytes, text: str, error: Exception | None = None) -> Finding:
-        name = f"{self.target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
-        self.findings.mkdir(parents=True, exist_ok=True)
-        (self.findings / name).write_bytes(data)
+        file = kept(self.findings, self.target.name, data)
         if error is not None:
             traceback.print_exception(error, file=sys.stderr)
-        return Finding(json.dumps({"finding": text, "file": str(self.findings / name)}))
+        return Finding(json.dumps({"finding": text, "file": str(file)}))
 
 
 def resident_kib() -> int:

@@ -32,7 +32,7 @@ from tests.trioactor.words import (
 )
 from trioactor import ActorRef, HealthAck, message
 from trioactor.arrays import ArrayHook, decoders
-from trioactor.codec import BUILT_IN_TAGS, Codec
+from trioactor.codec import BUILT_IN_TAGS, Codec, check_items
 from trioactor.errors import (
     BadFields,
     CannotEncode,
@@ -52,7 +52,7 @@ from trioactor.remote import RefHook
 from trioactor.shapes import Mismatch
 from trioactor.vocabulary import Vocabulary
 
-LIMITS = Limits(items=1000)
+LIMITS = Limits(items=1500)
 ACTOR = dumps("actor")
 
 
@@ -291,7 +291,7 @@ a_arrays: Any = Arrays
         (a_choices(1, "", 3, 1.0, "", memoryview(b"")), "memoryview"),
         (a_choices(1, "", 3, 1.0, "", Unknown()), "found Unknown"),
         (a_choices(1, "", 3, 1.0, "", deep(10_000)), "nested deeper than 32 levels"),
-        (a_choices(1, "", 3, 1.0, "", [0] * 2000), "more than 1,000 items"),
+        (a_choices(1, "", 3, 1.0, "", [0] * 2000), "more than 1,500 items"),
         (a_arrays(np.ones(3, bool)), "dtype bool cannot be sent"),
         (a_arrays(np.array([object()])), "dtype object cannot be sent"),
         (a_arrays([1.0]), "any: expected array"),
@@ -309,7 +309,7 @@ def test_a_message_outside_of_the_vocabulary_names_the_fix() -> None:
 
 
 def test_a_message_that_is_too_long_is_refused_before_it_is_sent() -> None:
-    codec = new_codec(Limits(head_bytes=30_000, message_bytes=100_000, items=1000))
+    codec = new_codec(Limits(head_bytes=30_000, message_bytes=100_000, items=1500))
 
     with pytest.raises(CannotEncode, match="limit is 30,000; put numbers into arrays"):
         codec.encode_message(ACTOR, Choices(1, "x" * 40_000, 3, Metres(1.0), "", None))
@@ -374,8 +374,8 @@ def typed(tag: int, data: Any) -> CBORTag:
         (CBORTag(40, [[2.0], typed(86, bytes(16))]), "whole numbers, 0 or more"),
         (CBORTag(40, [[1] * 33, typed(86, bytes(8))]), "at most 32"),
         (CBORTag(40, [[2**47, 2**47, 0], 86]), "an array has at most"),
-        (CBORTag(40, [[2**47], 86]), "fewer follow"),
-        (CBORTag(40, [[2], 86]), "16 bytes was announced, fewer follow"),
+        (CBORTag(40, [[2**47], 86]), "more bytes than follow"),
+        (CBORTag(40, [[2], 86]), "more bytes than follow"),
         (CBORTag(40, [[2], 99]), "no typed array"),
         (CBORTag(40, [[2], [1.0, 2.0]]), "no typed array"),
         (CBORTag(40, [[2], typed(82, bytes(16))]), "the tag 82 are not taken"),
@@ -390,6 +390,35 @@ def typed(tag: int, data: Any) -> CBORTag:
 def test_an_array_that_is_not_sound_is_refused(array: CBORTag, complaint: str) -> None:
     with pytest.raises(BadFields, match=complaint):
         arriving(named("words.arrays", array))
+
+
+@pytest.mark.parametrize(("size", "count", "taken"), [(1, 250, True), (1, 251, False), (1024, 251, True)])
+def test_few_small_arrays_come_behind_a_head(size: int, count: int, taken: bool) -> None:
+    """Each costs time, whatever its size; the bytes of large ones pay for it."""
+    head = dumps(["actor", named("words.choices", 1, "", 3, 1.0, "", [CBORTag(40, [[size], 64])] * count)])
+    tail = dumps(typed(64, bytes(size))) * count
+
+    frame = new_codec(Limits()).decode(head, len(tail))
+
+    assert isinstance(frame, MessageFrame)
+    if taken:
+        assert len(CODEC.open_message(frame)[0].anything) == count
+    else:
+        with pytest.raises(BadFields, match=r"more than 250 of fewer than 1,024 bytes; .* in the head"):
+            CODEC.open_message(frame)
+
+
+def test_small_arrays_beyond_these_are_sent_in_the_head() -> None:
+    codec = new_codec(Limits(inline_array_bytes=1))
+    sent = Arrays(np.ones(1), named={str(number): np.full(2, number) for number in range(1000)})
+
+    encoded = codec.encode_message(ACTOR, sent)
+    frame = receive(encoded.head, list(encoded.tail), encoded.tail_bytes, new_codec(Limits()))
+    assert isinstance(frame, MessageFrame)
+    arrived = codec.open_message(frame)[0]
+
+    assert len(encoded.tail) == 2 * 250
+    assert [array.tolist() for array in arrived.named.values()] == [[n, n] for n in range(1000)]
 
 
 ARRAY = typed(86, bytes(16))
@@ -514,6 +543,44 @@ def test_no_tag_from_0_to_66000_builds_anything() -> None:
         for content in contents if tag in BUILT_IN_TAGS or tag < 1100 else contents[:1]:
             with pytest.raises(MessageRefused, match=f"tag {tag}"):
                 arriving(CBORTag(tag, content))
+
+
+cbor = st.recursive(
+    st.one_of(st.none(), st.booleans(), whole, st.floats(), st.text(max_size=300), st.binary(max_size=300)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=30),
+        st.dictionaries(text, inner, max_size=30),
+        st.builds(CBORTag, st.integers(6, 2**40), inner),
+    ),
+    max_leaves=60,
+)
+
+
+def items_in(value: Any) -> int:
+    """How many items a value has, as the page counts them."""
+    match value:
+        case CBORTag():
+            return 4 + items_in(value.value)
+        case list():
+            return 1 + sum(map(items_in, value))
+        case dict():
+            return 1 + sum(1 + items_in(each) for each in value.values())
+    return 1
+
+
+@given(cbor)
+def test_items_are_counted_where_they_stand_and_tags_four_times(value: Any) -> None:
+    count, data = items_in(value), dumps(value)
+
+    check_items(data, count, WireError)
+    with pytest.raises(WireError, match=f"more than {count - 1:,} items"):
+        check_items(data, count - 1, WireError)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x5a\xff", b"\x5b" + b"\xff" * 8, b"\x9f\xff", b"\x1c", b"\xff\xff"])
+def test_items_of_what_is_no_whole_cbor_are_counted_without_a_word(data: bytes) -> None:
+    """The decoder says what is wrong with it."""
+    check_items(data, 2, WireError)
 
 
 def slow_or_large() -> dict[str, bytes]:
