@@ -92,6 +92,12 @@ def test_a_thousand_tells_arrive_for_credit(server: Server) -> None:
     assert server.run("tells") - before == sum(range(1000))
 
 
+def test_a_thousand_tells_arrive_several_in_a_frame(server: Server) -> None:
+    before = server.run("pings")["total"]
+
+    assert server.run("tells_together") - before == sum(range(1000))
+
+
 def test_a_question_that_cannot_be_answered_fails_for_its_reason(server: Server) -> None:
     found = server.run("failures")
 
@@ -117,7 +123,18 @@ def test_a_silent_client_lives_by_answering_pings(server: Server) -> None:
 
 
 def test_an_actor_of_the_clients_is_told_and_asked_and_grants_credit(server: Server) -> None:
-    assert server.run("called_back") == {"counted": 100, "inOrder": True}
+    """Of the frames, one is the question at the end."""
+    found = server.run("called_back")
+
+    assert (found["counted"], found["inOrder"]) == (100, True)
+    assert found["frames"] == {"tells": 0, "messages": 101}, "its hello does not allow several in one"
+
+
+def test_an_actor_of_a_client_whose_hello_allows_it_is_told_several_in_a_frame(server: Server) -> None:
+    found = server.run("called_back_together")
+
+    assert (found["counted"], found["inOrder"]) == (100, True)
+    assert 0 < found["frames"]["tells"] < 100
 
 
 def test_a_client_of_another_version_is_turned_away(server: Server) -> None:

@@ -6,7 +6,8 @@ import { Tag } from "cbor2";
 import { cut, Joiner, packed, Splitter } from "./frames.js";
 
 const HELLO = 0, ANSWER = 1, FAILURE = 2, CREDIT = 4, PING = 5, PONG = 6, DOWN = 11, GOODBYE = 13;
-const WATCH = 9;
+const WATCH = 9, TELLS = 14;
+const MOST_TOGETHER = 64; // small tells in one frame: few enough for the items that every peer takes
 
 const OURS = {
   protocol: 1,
@@ -36,6 +37,7 @@ export class Failed extends Error {
 
 export class Client {
   pings = 0;
+  frames = { tells: 0, messages: 0 }; // how many of each have come
   #socket;
   #joiner = new Joiner();
   #questions = new Map(); // by number: the promise, and what is owed for it
@@ -45,12 +47,14 @@ export class Client {
   #next = 1;
   #actors = {}; // by name: a function of the message, [name, fields]; what it returns is the answer
   #greeted;
+  #takesTells;
 
   /** Connect, and return the client when both have said hello. */
   static async connect({ port, secrets, actors = {}, changes = {} }) {
     const client = new Client();
     const at = { host: "127.0.0.1", port };
     client.#actors = actors;
+    client.#takesTells = changes.tells === true;
     client.#socket = secrets ? tls.connect({ ...at, ...secrets }) : net.connect(at);
     client.ended = new Promise((resolve) => client.#socket.on("close", resolve));
     const greeted = new Promise((resolve, reject) => (client.#greeted = { resolve, reject }));
@@ -73,6 +77,19 @@ export class Client {
   /** Send a message; returns when its bytes are handed over, which may take credit. */
   async tell(actor, what) {
     await this.#send(actor, packed([actor, what]));
+  }
+
+  /** Send small messages of one name, several in a frame if the peer takes that. */
+  async tellTogether(actor, name, listOfFields) {
+    if (!this.hello.tells) {
+      for (const fields of listOfFields) await this.tell(actor, message(name, ...fields));
+      return;
+    }
+    const most = Math.min(MOST_TOGETHER, this.hello.window[0]);
+    for (let at = 0; at < listOfFields.length; at += most) {
+      const some = listOfFields.slice(at, at + most);
+      await this.#send(actor, packed([TELLS, actor, name, some]), some.length);
+    }
   }
 
   /** Send a question, and return the answer. Throws `Failed`. */
@@ -103,14 +120,14 @@ export class Client {
 
   // --- out ---------------------------------------------------------------------------------------
 
-  async #send(actor, encoded) {
+  async #send(actor, encoded, count = 1) {
     const [messages, bytes] = this.hello.window;
     const spent = this.#spent.get(actor) ?? { messages: 0, bytes: 0 };
     this.#spent.set(actor, spent);
-    while (spent.messages >= messages || spent.bytes >= bytes) {
+    while (spent.messages + count > messages || spent.bytes >= bytes) {
       await new Promise((resolve) => this.#waiting.push(resolve));
     }
-    spent.messages += 1;
+    spent.messages += count;
     spent.bytes += encoded.size;
     this.#write(encoded);
   }
@@ -134,6 +151,7 @@ export class Client {
     const [first, ...fields] = taken.frame;
     if (!this.hello) this.#greet(first, fields);
     else if (typeof first === "string") this.#deliver(first, fields, taken.size);
+    else if (first === TELLS) this.#deliverTogether(...fields, taken.size);
     else if (first === ANSWER) this.#settle(fields[0], (question) => question.resolve(fields[1]));
     else if (first === FAILURE) {
       this.#settle(fields[0], (question) => question.reject(new Failed(fields[1], fields[2])));
@@ -154,7 +172,15 @@ export class Client {
     this.#greeted.resolve();
   }
 
+  #deliverTogether(actor, name, messages, size) {
+    if (!this.#takesTells) throw new Error("several tells came in one frame, which the hello did not allow");
+    this.frames.tells += 1;
+    for (const fields of messages) if (Object.hasOwn(this.#actors, actor)) this.#actors[actor](name, fields);
+    this.#write(packed([CREDIT, actor, messages.length, size]));
+  }
+
   #deliver(actor, [{ contents: [name, fields] }, headers = {}], size) {
+    this.frames.messages += 1;
     const known = Object.hasOwn(this.#actors, actor);
     if (headers.ask === undefined) {
       if (known) this.#actors[actor](name, fields);

@@ -41,6 +41,16 @@ const scenarios = {
     return total;
   },
 
+  // The same, as many in a frame as may be.
+  async tells_together() {
+    const client = await connect();
+    const numbers = Array.from({ length: 1000 }, (_, at) => [at]);
+    await client.tellTogether("counter", "node.add", numbers);
+    const total = await client.ask("counter", message("node.total"));
+    await client.goodbye();
+    return total;
+  },
+
   async failures() {
     const client = await connect();
     const found = {
@@ -79,16 +89,20 @@ const scenarios = {
   },
 
   // The server writes to an actor of the client: more than the client's window, so it waits for credit.
-  async called_back() {
+  async called_back(changes = {}) {
     const notes = [];
     const self = (name, [what]) => {
       if (name === "node.add") notes.push(what);
       return name === "node.total" ? notes.length : null;
     };
-    const client = await connect({ actors: { self } });
+    const client = await connect({ actors: { self }, changes });
     const counted = await client.ask("caller", message("node.call", ownRef("self"), 100));
     await client.goodbye();
-    return { counted, inOrder: notes.every((note, at) => note === at) };
+    return { counted, inOrder: notes.every((note, at) => note === at), frames: client.frames };
+  },
+
+  async called_back_together() {
+    return scenarios.called_back({ tells: true });
   },
 
   async watched() {
