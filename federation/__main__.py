@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -21,7 +21,7 @@ from federation.config import (
     StartConfig,
     WorkersConfig,
 )
-from federation.errors import ExitStatus
+from federation.errors import ExitStatus, SettingsError
 from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables, variable_of
 from federation.processes import check_starter
 
@@ -33,6 +33,14 @@ ROLES = (StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, Workers
 
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
+
+EXPORT_EXAMPLES = """\b
+Examples:
+  bin/export --out model.safetensors       the latest run's, with a config.json
+  bin/export 7 --round 3 --out model.onnx  after round 3 of run 7, for any ONNX runtime
+  bin/export workspace/runs/NAME/model.npz --out model.onnx
+
+Exit status: 0 written; 2 wrong usage, no such run or record, or a place that cannot be written to."""
 
 # Where a launcher is not called as its command.
 LAUNCHERS = {"start": "start-provider-mode"}
@@ -168,6 +176,52 @@ def cleanup(workspace: Path) -> None:
 
     for line in trio.run(clean_up, workspace) or [f"nothing of ours runs for {workspace}"]:
         click.echo(line)
+
+
+@main.command(epilog=EXPORT_EXAMPLES)
+@click.argument("run", required=False)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Where to. The ending says the form: .npz, .onnx, or .safetensors with a config.json beside it.",
+)
+@click.option("--round", "number", type=click.IntRange(min=1), help="After which round [default: the last].")
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path("workspace"),
+    envvar=variable_of("workspace"),
+    metavar="DIR",
+    help="Folder of the runs.",
+)
+@click.option(
+    "--db", type=click.Path(path_type=Path), metavar="FILE", help="Record [default: WORKSPACE/training.db]."
+)
+def export(run: str | None, out: Path, number: int | None, workspace: Path, db: Path | None) -> None:
+    """Write the model of RUN, by its name or number, or of the latest run, for other tools.
+
+    RUN may be an .npz file of a model instead, like that in the folder of a gossip run. Works while a run
+    goes on.
+    """
+    from federation.exports import export as write
+    from federation.learning import LearningError
+    from persistence import DatabaseError, UnknownRun
+
+    try:
+        words = write(db or workspace / "training.db", run, number, out)
+    except (SettingsError, UnknownRun, DatabaseError, LearningError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"--out {out}: cannot be written: {error.strerror or error}; give another path")
+    click.echo(f"{words} is in {out}")
+
+
+def fail(text: str) -> NoReturn:
+    """End with one line and the status of wrong usage."""
+    click.echo(f"error: {text}", err=True)
+    sys.exit(ExitStatus.USAGE)
 
 
 for _command in main.commands.values():

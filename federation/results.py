@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.errors import SettingsError
+from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params, writing_whole
 from federation.workspace import RunFolder
 from persistence import RoundPersistence
@@ -72,6 +73,8 @@ def write_results(folder: RunFolder, database: Path, *, picture: bool) -> RunHis
         with RoundPersistence(database, read_only=True) as record:
             weights = record.load_weights(history.run.id, history.committed[-1].number)
         save_params(folder.model, weights)
+        card = card_of(history, history.committed[-1].number)
+        save_model_for_others(folder.model_for_others, weights, card)
     if picture:
         from persistence.plot import plot  # matplotlib takes its time to import
 

@@ -164,6 +164,11 @@ class RunFolder:
         return self.path / "model.npz"
 
     @property
+    def model_for_others(self) -> Path:
+        """The same for other tools, with a `config.json` beside it, where safetensors is installed."""
+        return self.path / "model.safetensors"
+
+    @property
     def metrics(self) -> Path:
         """One line a round."""
         return self.path / "metrics.csv"

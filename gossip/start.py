@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from federation.config import EVALUATION_REGION, StartConfig, flag_of
 from federation.errors import ExitStatus, SettingsError
+from federation.exports import save_model_for_others
 from federation.learning import (
     Region,
     one_blas_thread,
@@ -38,6 +40,7 @@ from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork, summary
 from persistence import DatabaseError, GossipPersistence, NewRun
 from persistence.gossip import open_or_set_aside
 from persistence.gossip_history import load_gossip_run
+from trioactor.version import VERSION
 
 LAUNCHER = "bin/start-gossip-mode"
 
@@ -254,6 +257,7 @@ def _conclude(
         )
         return ExitStatus.FAILED
     save_params(folder.model, average.params)
+    save_model_for_others(folder.model_for_others, average.params, card_of(config, folder, regions, average))
     if config.picture:
         from persistence.canvas import save
         from persistence.gossip_plot import draw_gossip
@@ -262,6 +266,27 @@ def _conclude(
     alone = alone_accuracies(config, regions) if config.alone else {}
     sys.stdout.write(_summary(config, folder, outcome, alone) + "\n")
     return outcome.status
+
+
+def card_of(
+    config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region], average: Average
+) -> dict[str, Any]:
+    """Return what is to be known of the average that all peers hold."""
+    meta = regions[EVALUATION_REGION].meta
+    return {
+        "model": config.model,
+        "class_names": list(meta.class_names),
+        "source": meta.source,
+        "synthetic": meta.synthetic,
+        "run": folder.run,
+        "mode": "gossip",
+        "strategy": config.strategy,
+        "seed": config.seed,
+        "round": config.rounds,
+        "region": EVALUATION_REGION,
+        "peers": list(average.owners),
+        "trioactor": VERSION,
+    }
 
 
 def end_run(config: StartGossipConfig, folder: RunFolder, status: str, reason: str, sha: str | None) -> None:

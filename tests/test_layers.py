@@ -35,6 +35,7 @@ SHARED: dict[str, set[str]] = {
         "federation.credentials",
         "federation.crew",
         "federation.errors",
+        "federation.exports",
         "federation.flags",
         "federation.models",
         "federation.offload",
@@ -75,7 +76,7 @@ ORDER: dict[str, str] = {
         errors rules messages events config flags credentials
         models sampling round buffer roster state services course view
         offload joining worker aggregator evaluator observer provider
-        processes crew workspace cleanup stopping results
+        processes crew workspace cleanup stopping exports results
         authority roles preflight check terminal programs launch start
     """,
     "gossip": """
