@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Protocol, Unpack
 
 import numpy as np
 import trio
@@ -20,13 +21,14 @@ from federation.events import Event, Happened, RunEnded, UpdateLeftOut, WorkerJo
 from federation.joining import Member, Ties
 from federation.learning import (
     Contribution,
+    Gathering,
+    GatheringStale,
     ParamsError,
     StaleUpdate,
     State,
     Strategy,
     StrategyError,
     check_params,
-    combine_buffered,
     make_strategy,
     model_sha256,
 )
@@ -35,6 +37,7 @@ from federation.messages import (
     AggregateRequest,
     Attendance,
     CloseRun,
+    FetchUpdate,
     Join,
     ModelUpdate,
     Observe,
@@ -56,6 +59,7 @@ from persistence import (
     UpdateRow,
 )
 from trioactor import ActorRef, Rejected
+from trioactor.errors import DeliveryError
 
 logger = logging.getLogger(__name__)
 
@@ -194,11 +198,12 @@ class Aggregator(Member):
     async def _aggregate(self, request: AggregateRequest) -> Aggregated:
         run, started = self._opened(request.run), trio.current_time()
         try:
-            state = await self._offload(lambda _: self._combine(run, request))
+            gathered = await self._gather(run, request)
+            state = await self._offload(lambda _: gathered.finish())
         except (StrategyError, ParamsError) as error:
             raise Rejected(str(error)) from error
         fingerprint = model_sha256(state.params)
-        loss, accuracy = mean_metric(request.updates, "loss"), mean_metric(request.updates, "accuracy")
+        loss, accuracy = mean_metric(gathered.measured, "loss"), mean_metric(gathered.measured, "accuracy")
         now_unix, seconds = self._now_unix(), request.seconds + trio.current_time() - started
         row = RoundRow(
             number=request.round,
@@ -219,28 +224,44 @@ class Aggregator(Member):
         logger.info(
             "round %d: combined %d updates and committed in %.3f s, model %s",
             request.round,
-            len(request.updates),
+            len(request.updates) + len(request.more),
             trio.current_time() - started,
             fingerprint[:12],
         )
         return Aggregated(request.round, state.params, fingerprint, loss, accuracy, seconds)
 
-    def _combine(self, run: _OpenRun, request: AggregateRequest) -> State:
-        """Return the state after a round. Blocking."""
+    async def _gather(self, run: _OpenRun, request: AggregateRequest) -> _Gathered:
+        """Return what has taken all updates of a round. Of those that are fetched no two are here at once."""
+        gathered = await self._offload(lambda _: self._begin_to_gather(run, request))
+        for wanted in request.more:
+            await self._fetch(wanted, gathered)
+        return gathered
+
+    def _begin_to_gather(self, run: _OpenRun, request: AggregateRequest) -> _Gathered:
+        """Return what has taken the updates that came with the request. Blocking."""
         before = request.round - 1
         state = run.state if run.round == before else self._load_state(run, before)
-        if run.asked.staleness_exponent is None:
-            return run.strategy.combine(
-                state, [Contribution(one.worker_id, one.weights, one.num_samples) for one in request.updates]
+        gathered = _Gathered(
+            run.strategy.gather(state)
+            if run.asked.staleness_exponent is None
+            else GatheringStale(
+                run.strategy,
+                state,
+                version=before,
+                params_of=lambda version: self._load_state(run, version).params,
+                exponent=run.asked.staleness_exponent,
             )
-        return combine_buffered(
-            run.strategy,
-            state,
-            [StaleUpdate(one.worker_id, one.weights, one.round - 1) for one in request.updates],
-            version=before,
-            params_of=lambda version: self._load_state(run, version).params,
-            exponent=run.asked.staleness_exponent,
         )
+        for update in request.updates:
+            gathered.add(update)
+        return gathered
+
+    async def _fetch(self, wanted: FetchUpdate, gathered: _Gathered) -> None:
+        try:
+            update = await self._provider.ask(wanted)
+        except DeliveryError as error:  # who comes back as the Provider asks for all of it again
+            raise Rejected(f"the Provider is gone: {error}") from error
+        await self._offload(lambda _: gathered.add(update))
 
     def _load_state(self, run: _OpenRun, number: int) -> State:
         """Return the state after a committed round; before the first that of a run that begins. Blocking."""
@@ -300,6 +321,37 @@ class _OpenRun:
     state: State = field(default_factory=lambda: State({}))
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What is left of an update that was taken."""
+
+    num_samples: int
+    metrics: Mapping[str, float]
+
+
+class _Gathered:
+    """Takes updates, of rounds or of a buffer, in any order; the strategy makes a state of them.
+
+    Attributes:
+        measured: How the training of each of them went.
+    """
+
+    def __init__(self, gathering: Gathering | GatheringStale) -> None:
+        self.measured: list[_Measured] = []
+        self._gathering = gathering
+
+    def add(self, one: ModelUpdate) -> None:
+        match self._gathering:
+            case Gathering() as of_round:
+                of_round.add(Contribution(one.worker_id, one.weights, one.num_samples))
+            case GatheringStale() as of_buffer:
+                of_buffer.add(StaleUpdate(one.worker_id, one.weights, one.round - 1))
+        self.measured.append(_Measured(one.num_samples, one.metrics))
+
+    def finish(self) -> State:
+        return self._gathering.finish()
+
+
 def memory_arrays(state: State) -> dict[str, NDArray[np.float32]]:
     """Return what a strategy remembers beside the model, as named arrays: "v/W" and so on."""
     return {name: array for name, array in state.to_arrays().items() if not name.startswith("model/")}
@@ -317,11 +369,24 @@ def members_of(events: Iterable[EventRow]) -> tuple[str, ...]:
     return tuple(sorted(members))
 
 
-def mean_metric(updates: Sequence[ModelUpdate], name: str) -> float:
-    """Return the mean of a metric of a round's updates, weighted by their samples, in the workers' order."""
-    samples = sum(one.num_samples for one in updates)
-    in_order = sorted(updates, key=lambda one: (one.worker_id, one.round))
-    return sum(one.num_samples * one.metrics[name] for one in in_order) / samples
+class Measured(Protocol):
+    """Anything that says how a training went, like a `ModelUpdate`."""
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples it was, at least 1."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Its metrics by name."""
+        ...
+
+
+def mean_metric(trainings: Iterable[Measured], name: str) -> float:
+    """Return the mean of a metric by samples, rounded once: the same number in any order."""
+    pairs = [(one.num_samples, one.metrics[name]) for one in trainings]
+    return math.fsum(samples * value for samples, value in pairs) / sum(samples for samples, _ in pairs)
 
 
 def update_row(one: Attendance) -> UpdateRow:

@@ -19,6 +19,7 @@ from federation.messages import (
     AggregateRequest,
     CloseRun,
     EvaluateRequest,
+    FetchUpdate,
     GlobalModelBroadcast,
     Join,
     Observe,
@@ -108,6 +109,7 @@ RULES: Mapping[type, Judge] = {
     **dict.fromkeys(_NAMES_A_WORKER, _that_worker),
     **dict.fromkeys((OpenRun, AggregateRequest, RecordFailedRound, EvaluateRequest, CloseRun), _PROVIDER),
     **dict.fromkeys((TrainRequest, TrainAlone, GlobalModelBroadcast, RunOver, Happened), _PROVIDER),
+    FetchUpdate: _only("aggregator"),
     StopRun: _only("launcher", "provider"),
     Observe: _anyone,
 }

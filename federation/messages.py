@@ -12,6 +12,7 @@ Who says what to whom, in the order of a run:
 | `Withdraw` | whoever runs a Worker | Worker | |
 | `Leave` | Worker | Provider | |
 | `AggregateRequest` | Provider | Aggregator | `Aggregated`, once it is on disk |
+| `FetchUpdate` | Aggregator | Provider | `ModelUpdate`: one of the larger ones, before that |
 | `RecordFailedRound` | Provider | Aggregator | `Recorded` |
 | `EvaluateRequest` | Provider | Evaluator | `Evaluated`, once it is on disk |
 | `GlobalModelBroadcast` | Provider | Workers | later a `RegionScored` |
@@ -335,6 +336,21 @@ class Aggregated:
     seconds: float
 
 
+@message("federation.fetch_update")
+class FetchUpdate(Request[ModelUpdate]):
+    """Send an accepted update, which an `AggregateRequest` only names.
+
+    Attributes:
+        run: Which run.
+        round: Which round it was trained for.
+        worker_id: Who has trained.
+    """
+
+    run: str
+    round: int
+    worker_id: str
+
+
 @message("federation.aggregate_request", eq=False)
 class AggregateRequest(Request[Aggregated]):
     """Average the accepted updates and commit the round.
@@ -342,7 +358,8 @@ class AggregateRequest(Request[Aggregated]):
     Attributes:
         run: Which run.
         round: Which round.
-        updates: The accepted updates.
+        updates: The accepted updates, or as many of them as go into one message.
+        more: The others: what to ask the Provider for, one by one, so that they need no memory at once.
         attendance: Everyone who was asked, and what became of it.
         seconds: How long the round was open.
     """
@@ -350,12 +367,13 @@ class AggregateRequest(Request[Aggregated]):
     run: str
     round: int
     updates: tuple[ModelUpdate, ...]
+    more: tuple[FetchUpdate, ...]
     attendance: tuple[Attendance, ...]
     seconds: float
 
     def __post_init__(self) -> None:
         _check_at_least(1, round=self.round)
-        if not self.updates:
+        if not self.updates and not self.more:
             raise ValueError("no updates; a round without one accepted update is not aggregated")
 
 
@@ -586,6 +604,7 @@ MESSAGES: tuple[type[Any], ...] = (
     Attendance,
     Aggregated,
     AggregateRequest,
+    FetchUpdate,
     Evaluated,
     EvaluateRequest,
     GlobalModelBroadcast,

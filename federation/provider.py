@@ -28,6 +28,7 @@ from federation.events import (
 from federation.messages import (
     ALONE_ROUND,
     CloseRun,
+    FetchUpdate,
     Join,
     Leave,
     ModelAlone,
@@ -89,12 +90,13 @@ class Provider(Actor):
         | Leave
         | Join
         | ModelUpdate
+        | FetchUpdate
         | TrainingFailed
         | RegionScored
         | ModelAlone
         | Observe
         | StopRun,
-    ) -> Welcome | Receipt | None:
+    ) -> Welcome | Receipt | ModelUpdate | None:
         """Handle one message. None of it waits."""
         match message:
             case Register():
@@ -105,6 +107,8 @@ class Provider(Actor):
                 return self._join(message)
             case ModelUpdate():
                 return self._take(message)
+            case FetchUpdate():
+                return self._outgoing(message)
             case TrainingFailed():
                 self._training_failed(message)
             case RegionScored():
@@ -224,6 +228,16 @@ class Provider(Actor):
                 UpdateLeftOut, update.round, update.worker_id, str(judgement.verdict), judgement.reason
             )
         return Receipt(judgement.verdict, judgement.reason)
+
+    def _outgoing(self, wanted: FetchUpdate) -> ModelUpdate:
+        """Hand an accepted update to the Aggregator, which commits the round just now."""
+        for update in self._state.outgoing:
+            if (update.round, update.worker_id) == (wanted.round, wanted.worker_id):
+                return update
+        raise Rejected(
+            f"no update of worker {wanted.worker_id} for round {wanted.round} is being committed; ask for "
+            "those that the last AggregateRequest names"
+        )
 
     def _training_failed(self, failed: TrainingFailed) -> None:
         if failed.round == ALONE_ROUND:

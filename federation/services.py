@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import trio
@@ -15,17 +16,22 @@ from federation.messages import (
     AggregateRequest,
     Attendance,
     EvaluateRequest,
+    FetchUpdate,
     GlobalModelBroadcast,
     ModelUpdate,
     OpenRun,
     Register,
 )
+from federation.round import bytes_of
 from federation.state import RunState
 from trioactor import ActorRef, Rejected, Request
 from trioactor.actor import Context
 from trioactor.errors import DeliveryError, HandlerFailed
 
 R = TypeVar("R")
+
+# Accepted updates go to the Aggregator in one message up to here; of larger ones it fetches one by one.
+INLINE_BYTES = 8 * 1024 * 1024
 
 
 class Services:
@@ -97,10 +103,18 @@ class Services:
         At most one model is committed and not scored, so the record never lags by more.
         """
         await self.until(lambda: self._state.scored >= number - 1)
+        inline = count_inline(updates)
         request = AggregateRequest(
-            run=self._state.run, round=number, updates=updates, attendance=attendance, seconds=seconds
+            run=self._state.run,
+            round=number,
+            updates=updates[:inline],
+            more=tuple(FetchUpdate(self._state.run, one.round, one.worker_id) for one in updates[inline:]),
+            attendance=attendance,
+            seconds=seconds,
         )
+        self._state.outgoing = updates
         aggregated = await self.ask("aggregator", request)
+        self._state.outgoing = ()
         self._state.committed, self._state.model_sha256 = number, aggregated.model_sha256
         self._state.note(
             RoundCommitted,
@@ -154,3 +168,9 @@ class Services:
             f"the {role} is gone, and did not come back within {seconds:g} s; {self._state.kept}; start it "
             "again"
         )
+
+
+def count_inline(updates: Sequence[ModelUpdate]) -> int:
+    """Return how many of the first updates go together into one message."""
+    bytes_so_far = itertools.accumulate(bytes_of(one.weights) for one in updates)
+    return sum(1 for _ in itertools.takewhile(lambda total: total <= INLINE_BYTES, bytes_so_far))

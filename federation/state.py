@@ -13,6 +13,7 @@ from federation.config import ProviderConfig
 from federation.errors import FederationError
 from federation.events import Event, Journal
 from federation.learning import Params
+from federation.messages import ModelUpdate
 from federation.roster import Roster
 from federation.round import Round
 
@@ -32,6 +33,7 @@ class RunState:
         roster: Who takes part now.
         journal: What has happened.
         round: The last round that was opened, or the buffer; None before and after the rounds.
+        outgoing: The accepted updates of the round that is being committed, until it is on disk.
         first: The model before the first round; empty until everyone is there.
         alone: What each worker that was asked has trained alone, None while it trains.
         committed: The last round that is on disk, 0 before the first.
@@ -48,6 +50,7 @@ class RunState:
         self.roster = Roster()
         self.journal = Journal()
         self.round: Round | Buffer | None = None
+        self.outgoing: tuple[ModelUpdate, ...] = ()
         self.first: Params = {}
         self.alone: dict[str, Params | None] = {}
         self.committed = 0

@@ -25,7 +25,7 @@ from .averaging import (
     weighted_mean,
 )
 from .baseline import Budget, train_alone, train_together
-from .buffered import StaleUpdate, combine_buffered, staleness_factor
+from .buffered import GatheringStale, StaleUpdate, combine_buffered, staleness_factor
 from .chance import generator_for, one_blas_thread, worker_generator
 from .errors import (
     ArchiveError,
@@ -71,6 +71,7 @@ __all__ = [
     "FedAvgM",
     "FedYogi",
     "Gathering",
+    "GatheringStale",
     "Krum",
     "LearningError",
     "Metrics",

@@ -39,16 +39,8 @@ def staleness_factor(staleness: int, exponent: float) -> float:
     return float((1 + staleness) ** -exponent)
 
 
-def combine_buffered(
-    strategy: Strategy,
-    state: State,
-    updates: Iterable[StaleUpdate],
-    *,
-    version: int,
-    params_of: Callable[[int], Params],
-    exponent: float,
-) -> State:
-    """Return the state after one buffer full of updates.
+class GatheringStale:
+    """What a strategy makes of one buffer full of updates, as they come.
 
     What a worker has changed, delta = its model - the version it began with, is scaled by
     `staleness_factor` and added to the model of now; the strategy combines the results as it would the
@@ -58,29 +50,74 @@ def combine_buffered(
     Args:
         strategy: How models become the next one.
         state: Whose model is version `version`.
-        updates: One or more; a worker may have several, each from another version.
         version: The number of the version that is there.
         params_of: Returns the model of an older version.
         exponent: See `staleness_factor`.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        state: State,
+        *,
+        version: int,
+        params_of: Callable[[int], Params],
+        exponent: float,
+    ) -> None:
+        self._state = state
+        self._version = version
+        self._params_of = params_of
+        self._exponent = exponent
+        self._gathering = strategy.gather(state)
+
+    def add(self, one: StaleUpdate) -> None:
+        """Take an update, in any order; a worker may have several, each from another version.
+
+        Raises:
+            ParamsError: It does not fit the model, or is not finite.
+            StrategyError: It is from a version that is yet to come.
+        """
+        staleness = self._version - one.base
+        if staleness < 0:
+            raise StrategyError(
+                f"an update from version {one.base}, while version {self._version} is the newest"
+            )
+        check_params(one.params, self._state.params)
+        name = f"{one.worker_id}\n{one.base}"  # sorts like the ids, and no id has such a line in it
+        moved = one.params
+        if staleness:
+            factor = staleness_factor(staleness, self._exponent)
+            moved = _moved(self._state.params, self._params_of(one.base), one.params, factor)
+        self._gathering.add(Contribution(name, moved, 1))
+
+    def finish(self) -> State:
+        """Return the state after the buffer.
+
+        Raises:
+            StrategyError: There are too few updates for the strategy.
+        """
+        return self._gathering.finish()
+
+
+def combine_buffered(
+    strategy: Strategy,
+    state: State,
+    updates: Iterable[StaleUpdate],
+    *,
+    version: int,
+    params_of: Callable[[int], Params],
+    exponent: float,
+) -> State:
+    """Return the state after one buffer full of updates; see `GatheringStale`.
 
     Raises:
         ParamsError: An update does not fit the model, or is not finite.
         StrategyError: There are too few for the strategy, or one is from a version that is yet to come.
     """
-    contributions = []
+    gathering = GatheringStale(strategy, state, version=version, params_of=params_of, exponent=exponent)
     for one in updates:
-        staleness = version - one.base
-        if staleness < 0:
-            raise StrategyError(f"an update from version {one.base}, while version {version} is the newest")
-        check_params(one.params, state.params)
-        name = f"{one.worker_id}\n{one.base}"  # sorts like the ids, and no id has such a line in it
-        moved = (
-            one.params
-            if staleness == 0
-            else _moved(state.params, params_of(one.base), one.params, staleness_factor(staleness, exponent))
-        )
-        contributions.append(Contribution(name, moved, 1))
-    return strategy.combine(state, contributions)
+        gathering.add(one)
+    return gathering.finish()
 
 
 def _moved(now: Params, base: Params, trained: Params, factor: float) -> dict[str, NDArray[np.float32]]:

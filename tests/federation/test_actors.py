@@ -327,7 +327,7 @@ async def test_a_model_does_not_depend_on_the_order_of_arrival(
         folder = tmp_path / str(place)
         folder.mkdir()
         async with aggregating(folder, opened(strategy=strategy)) as (aggregator, _):
-            answer = await aggregator.ask(AggregateRequest("one", 1, order, (), 0.1))
+            answer = await aggregator.ask(AggregateRequest("one", 1, order, (), (), 0.1))
             seen.add((answer.model_sha256, answer.loss, answer.accuracy))
 
     assert len(seen) == 1
@@ -337,7 +337,7 @@ async def test_a_strategy_goes_on_from_the_record_as_from_its_memory(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     rounds = [
-        AggregateRequest("one", number, (moved("A", number, number), moved("B", -2.0, number)), (), 0.1)
+        AggregateRequest("one", number, (moved("A", number, number), moved("B", -2.0, number)), (), (), 0.1)
         for number in (1, 2, 3)
     ]
     (tmp_path / "one").mkdir()
@@ -354,8 +354,8 @@ async def test_a_strategy_goes_on_from_the_record_as_from_its_memory(
 async def test_a_round_that_is_asked_for_again_has_the_same_answer_and_is_written_once(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    first = AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1)
-    second = AggregateRequest("one", 2, (moved("A", 2.0, 2),), (), 0.1)
+    first = AggregateRequest("one", 1, (moved("A", 1.0),), (), (), 0.1)
+    second = AggregateRequest("one", 2, (moved("A", 2.0, 2),), (), (), 0.1)
     async with aggregating(tmp_path, opened(strategy="fedavgm")) as (aggregator, store):
         answers = [await aggregator.ask(one) for one in (first, first, second, first, second)]
         shas = [one.model_sha256 for one in answers]
@@ -365,10 +365,10 @@ async def test_a_round_that_is_asked_for_again_has_the_same_answer_and_is_writte
 
 async def test_updates_from_older_models_count_for_less(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with aggregating(tmp_path, opened(staleness_exponent=0.5)) as (aggregator, _):
-        await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1))
+        await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), (), 0.1))
         # A from the model of now, 1.0; B from the first one, 0.0, one version ago.
         updates = (moved("A", 2.0, number=2), moved("B", 1.0, number=1))
-        answer = await aggregator.ask(AggregateRequest("one", 2, updates, (), 0.1))
+        answer = await aggregator.ask(AggregateRequest("one", 2, updates, (), (), 0.1))
 
     expected = 1.0 + (1.0 + 2**-0.5) / 2
     np.testing.assert_allclose(answer.weights["W"], np.full(3, expected), rtol=1e-6)
@@ -379,7 +379,7 @@ async def test_too_few_updates_for_a_strategy_are_declined_with_the_number(
 ) -> None:
     async with aggregating(tmp_path, opened(strategy="krum")) as (aggregator, _):
         with pytest.raises(Rejected, match="1 contributions, the strategy needs at least 5"):
-            await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), 0.1))
+            await aggregator.ask(AggregateRequest("one", 1, (moved("A", 1.0),), (), (), 0.1))
 
 
 async def test_a_strategy_that_there_is_not_is_declined(tmp_path: Path, autojump_clock: MockClock) -> None:

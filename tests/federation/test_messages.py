@@ -37,7 +37,7 @@ from trioactor.messages import wire_name_of
         (lambda: TrainRequest(1, weights(), 0, 8, 0.1, 0.0, 0), "epochs=0"),
         (lambda: TrainRequest(1, weights(), 1, 8, float("nan"), 0.0, 0), "learning_rate=nan"),
         (lambda: TrainAlone(weights(), 1, 1, 8, 0.1, -1.0, 0), "mu=-1.0"),
-        (lambda: AggregateRequest("run", 1, (), (), 0.0), "no updates"),
+        (lambda: AggregateRequest("run", 1, (), (), (), 0.0), "no updates"),
         (lambda: EvaluateRequest("run", 0, weights()), "exactly one of the two"),
         (lambda: EvaluateRequest("run", 1, weights(), alone="A"), "exactly one of the two"),
         (lambda: OpenRun("", "{}", 0, "test", False, weights()), "run=''"),
@@ -77,7 +77,7 @@ async def test_messages_come_over_a_real_connection_as_they_were() -> None:
     attendance = Attendance("B", "lost", "gone", None, None, None, 0.5, 32, 0, None, None)
     sent = [
         request(2),
-        AggregateRequest("run", 2, (update("A", number=2), update("C", number=2)), (attendance,), 0.25),
+        AggregateRequest("run", 2, (update("A", number=2), update("C", number=2)), (), (attendance,), 0.25),
         Happened((RoundStarted(0.5, 2, ("A", "B")), UpdateLeftOut(0.6, 2, "B", "stale", "old"))),
         RunEnded(1.0, "finished", "", "abc"),
     ]

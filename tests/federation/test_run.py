@@ -15,6 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from federation import services
 from federation.events import (
     AloneEvaluated,
     RoleLost,
@@ -28,8 +29,9 @@ from federation.events import (
     WorkerJoined,
     WorkerLost,
 )
-from federation.learning import Budget, model_sha256, train_alone, train_together
+from federation.learning import Budget, generator_for, model_sha256, train_alone, train_together
 from federation.messages import (
+    FetchUpdate,
     GlobalModelBroadcast,
     Join,
     RunOver,
@@ -37,9 +39,11 @@ from federation.messages import (
     TrainingFailed,
     TrainRequest,
 )
+from federation.models import simple_model
 from federation.observer import Observer
+from federation.round import bytes_of
 from persistence import RoundPersistence
-from tests.federation.stage import SETTINGS, Puppet, Stage, region, register, sound
+from tests.federation.stage import CLASSES, FEATURES, SETTINGS, Puppet, Stage, region, register, sound
 from tests.federation.updates import update
 from trioactor import ActorRef, ActorSystem, Rejected
 
@@ -318,6 +322,38 @@ async def test_everyone_hears_each_model_and_the_end(tmp_path: Path, autojump_cl
         assert [one.round for one in models] == [1, 2, 3]
         assert models[-1].model_sha256 == stage.end.model_sha256 == model_sha256(models[-1].weights)
         assert puppet.others[-1] == RunOver("finished", "")
+
+
+@pytest.mark.parametrize("mode", ["rounds", "buffered"])
+async def test_updates_too_large_for_one_message_are_fetched_and_make_the_same_model(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Of three updates one goes with the request; the Aggregator asks for the others, one by one."""
+    settings = replace(SETTINGS, min_workers=3, mode=mode, buffer_size=3)
+    rows = []
+    of_one = bytes_of(simple_model(FEATURES, len(CLASSES), generator_for(0, "model")).get_weights())
+    for inline_bytes in (services.INLINE_BYTES, of_one):
+        monkeypatch.setattr(services, "INLINE_BYTES", inline_bytes)
+        folder = tmp_path / str(inline_bytes)
+        folder.mkdir()
+        async with staged(folder) as stage:
+            provider = await stage.begin(settings)
+            for name in "ABC":
+                await stage.puppet(provider, name, sound(name))
+            await stage.ended.wait()
+            rows.append([replace(row, seconds=0.0) for row in stage.store.rounds(stage.run().id)])
+
+    assert [row.number for row in rows[0]] == [1, 2, 3]
+    assert rows[0] == rows[1], "models, losses and accuracies"
+
+
+async def test_an_update_that_is_not_being_committed_is_handed_to_nobody(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with staged(tmp_path) as stage:
+        provider = await stage.begin()
+        with pytest.raises(Rejected, match="no update of worker A for round 1 is being committed"):
+            await provider.ask(FetchUpdate("test", 1, "A"))
 
 
 class ReadsTheRecord(Puppet):
