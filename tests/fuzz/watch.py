@@ -18,7 +18,7 @@ from tests.fuzz.targets import Cost, Target
 TELL_SECONDS = 0.5
 
 # What looks too slow is tried again: the machine has other things to do as well.
-MORE_TRIES = 6
+MORE_TRIES = 20
 
 PAGE_BYTES = 4096
 
@@ -147,17 +147,25 @@ class Trial:
         except Exception as error:
             raise self._finding(data, f"{type(error).__name__}: {error}", error) from error
         if self.judges_cost and cost.cpu_seconds > self.target.allowed_seconds(cost.size):
-            cost = min((self.target.run(data) for _ in range(MORE_TRIES)), key=lambda each: each.cpu_seconds)
-            if cost.cpu_seconds > self.target.allowed_seconds(cost.size):
-                raise self._finding(
-                    data,
-                    f"{cost.size:,} bytes cost {cost.cpu_seconds * 1000:.1f} ms of CPU;"
-                    f" {self.target.allowed_seconds(cost.size) * 1000:.1f} ms are allowed",
-                )
+            cost = self._again(data)
         self._count(cost)
         if self.tells and time.monotonic() > self._next_line:
             self._next_line = time.monotonic() + TELL_SECONDS
             self.tell()
+
+    def _again(self, data: bytes) -> Cost:
+        """Try an input that looks too slow until it is not. Raises Finding."""
+        costs = []
+        for _ in range(MORE_TRIES):
+            costs.append(self.target.run(data))
+            if costs[-1].cpu_seconds <= self.target.allowed_seconds(costs[-1].size):
+                return costs[-1]
+        least = min(costs, key=lambda each: each.cpu_seconds)
+        raise self._finding(
+            data,
+            f"{least.size:,} bytes cost {least.cpu_seconds * 1000:.1f} ms of CPU;"
+            f" {self.target.allowed_seconds(least.size) * 1000:.1f} ms are allowed",
+        )
 
     def _count(self, cost: Cost) -> None:
         tally = self.tally
