@@ -2,76 +2,94 @@
 
 from __future__ import annotations
 
-import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from federation.learning import one_blas_thread
-from tests.benchmarks import attacks, pool, remote, runtime, straggler
-from tests.benchmarks import round as coordinated_round
-from tests.benchmarks.measure import Row, as_json, machine
+from tests.benchmarks import attacks, flower, written
+from tests.benchmarks.measure import Row, machine
+from tests.benchmarks.processes import ROOT
+from tests.benchmarks.sections import SECTIONS, Findings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.group(context_settings={"show_default": True})
-def main() -> None:
-    """Measure speed as ratios: ours beside physical limits and named peers, in turn, in one run."""
-
-
-def _quick(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option(
-        "--quick", is_flag=True, help="Fewer and shorter rounds: a look, not a figure to quote."
-    )(
-        click.option(
-            "--json", "json_file", type=click.Path(path_type=Path), help="Also write the rows there."
-        )(command)
+def _how(command: Command) -> Command:
+    quick = click.option(
+        "--quick", is_flag=True, help="Fewer and shorter rounds: a look, not figures to quote."
     )
+    out = click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for the report [default: BENCHMARKS.md and docs/, with --quick workspace/benchmarks].",
+    )
+    return quick(out(command))
 
 
-@main.command("runtime")
-@_quick
-@click.option("--actors", default=100_000, help="How many actors to have at once in the last part.")
-def runtime_command(quick: bool, json_file: Path | None, actors: int) -> None:
-    """Local tell, ask and spawn; then very many actors at once."""
-    rows = _measured(lambda progress: runtime.rows(quick=quick, progress=progress))
-    figures = runtime.crowd(actors // 10 if quick else actors)
-    _show("trioactor inside one process", rows)
-    said = ", ".join(f"{name} {value:,.1f}{'' if 'MiB' in name else ' s'}" for name, value in figures.items())
-    click.echo(f"{actors // 10 if quick else actors:,} actors at once: {said}")
-    _write(json_file, rows, {"crowd": figures})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@_how
+@click.pass_context
+def main(context: click.Context, quick: bool, out: Path | None) -> None:
+    """Measure speed as ratios: ours beside physical limits and named peers, in turn, in one run.
+
+    Without a command: all sections. Each is printed as a table and kept, with its curves, as JSON, as a
+    picture and in a page; a section that is measured alone takes its old place there.
+
+    \b
+    Examples:
+      bin/benchmark --quick
+      bin/benchmark runtime
+      bin/benchmark peers
+    """
+    if context.invoked_subcommand is None:
+        _report(list(SECTIONS), quick=quick, out=out)
+    elif quick or out is not None:
+        raise click.UsageError(f"--quick and --out come behind {context.invoked_subcommand!r}")
 
 
-@main.command("remote")
-@_quick
-def remote_command(quick: bool, json_file: Path | None) -> None:
-    """Tell, ask and arrays between two processes, over TCP and over TLS."""
-    rows = _measured(lambda progress: remote.rows(quick=quick, progress=progress))
-    _show("trioactor between two processes on one machine", rows)
-    _write(json_file, rows, {})
+def _add_section(name: str) -> None:
+    @main.command(name, help=f"{SECTIONS[name].title}.")
+    @_how
+    def section(quick: bool, out: Path | None) -> None:
+        _report([name], quick=quick, out=out)
 
 
-@main.command("round")
-@_quick
-def round_command(quick: bool, json_file: Path | None) -> None:
-    """A round of the coordinated mode beside plain NumPy, in a loop and in a pool, and with a straggler."""
-    with one_blas_thread():
-        rows = _measured(lambda progress: coordinated_round.rows(quick=quick, progress=progress))
-        rows += _measured(lambda progress: pool.rows(quick=quick, progress=progress))
-        rows += _measured(lambda progress: straggler.rows(quick=quick, progress=progress))
-    start = coordinated_round.warm_start(quick=quick)
-    _show("federation: the coordinated mode in processes", rows)
-    said = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in start.items())
-    click.echo(f"from a warm start to the first finished round: {said}")
-    _write(json_file, rows, {"warm_start": start})
+for _name in SECTIONS:
+    _add_section(_name)
+
+
+@main.command("peers")
+def peers_command() -> None:
+    """Install Flower in an environment of its own, .venv-flower: some 600 MB."""
+    try:
+        flower.install()
+    except subprocess.CalledProcessError as error:
+        raise click.ClickException("Flower could not be installed; see above") from error
+    click.echo(", ".join(f"{name} {version}" for name, version in flower.versions().items()))
 
 
 @main.command("attacks")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=attacks.ROUNDS)
-@click.option("--seed", type=click.IntRange(0), default=0, help="Of the training, and who has which samples.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=attacks.ROUNDS,
+    help="Of each federation.",
+    show_default=True,
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    help="Of the training, and who has which samples.",
+    show_default=True,
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy by round there.")
 def attacks_command(rounds: int, seed: int, plot: Path | None) -> None:
     """What two hostile workers of ten cost: robust strategies, beside plain FedAvg."""
@@ -87,53 +105,90 @@ def attacks_command(rounds: int, seed: int, plot: Path | None) -> None:
             target = f"<= {100 * attacks.MOST_LOST:g}"
             verdict = "met" if points <= 100 * attacks.MOST_LOST else "missed"
         table.add_row(one.attack, one.strategy, f"{one.accuracies[-1]:.3f}", f"{points:.1f}", target, verdict)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    _console().print(table)
     if plot is not None:
         attacks.draw(done, plot)
         click.echo(f"picture {plot}")
 
 
-def _measured(measure: Callable[[Callable[[str], None]], list[Row]]) -> list[Row]:
+# --- measuring and showing --------------------------------------------------------------------------
+
+
+def _report(names: Sequence[str], *, quick: bool, out: Path | None) -> None:
+    """Measure sections one after the other; after each, all that is there is written."""
+    folder, page = _places(quick, out)
+    sections = written.read(folder)
+    for name in names:
+        about = machine() | {"versions": machine()["versions"] | flower.versions()}
+        findings = _measured(name, quick)
+        _show(SECTIONS[name].title, findings, about)
+        sections[name] = written.as_found(
+            findings,
+            date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+            command=" ".join(["bin/benchmark", *sys.argv[1:]]),
+            machine=about,
+        )
+        written.write(folder, page, sections)
+    click.echo(f"page {page}\nfigures and picture {folder}")
+
+
+def _places(quick: bool, out: Path | None) -> tuple[Path, Path]:
+    if out is None and not quick:
+        return ROOT / "docs", ROOT / "BENCHMARKS.md"
+    folder = out or ROOT / "workspace" / "benchmarks"
+    return folder, folder / "BENCHMARKS.md"
+
+
+def _measured(name: str, quick: bool) -> Findings:
     console = Console(stderr=True)
     if not console.is_terminal:
-        return measure(lambda what: None)
+        return SECTIONS[name].measure(quick=quick, progress=lambda what: None)
     with console.status("") as status:
-        return measure(status.update)
+        return SECTIONS[name].measure(quick=quick, progress=lambda what: status.update(f"{name}: {what}"))
 
 
-def _show(title: str, rows: list[Row]) -> None:
-    table = Table(title=title, title_justify="left", caption=_caption(), caption_justify="left")
-    for name in ("what", "ours", "peer", "theirs", "ratio", "target", ""):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        target = "" if row.target is None else f">= {row.target:.2g}"
-        verdict = {None: "", True: "met", False: "missed"}[row.met]
-        what = f"{row.what} ({row.unit})"
-        table.add_row(
-            what,
-            f"{row.ours.median:,.4g}",
-            row.peer,
-            f"{row.theirs.median:,.4g}",
-            str(row.ratio),
-            target,
-            verdict,
-        )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+def _show(title: str, findings: Findings, about: Mapping[str, Any]) -> None:
+    console = _console()
+    if findings.rows:
+        console.print(_table(title, findings.rows, about))
+    for curve in findings.curves:
+        table = Table(title=f"{curve.what}, in {curve.unit}", title_justify="left")
+        for head in (curve.size, *(f"{size:,.0f}" for size in curve.sizes())):
+            table.add_column(head)
+        for line in curve.lines:
+            costs = [curve.cost(line, size) for size in curve.sizes()]
+            table.add_row(line, *("" if cost is None else written.short(cost) for cost in costs))
+        console.print(table)
+    for sentence in findings.said:
+        click.echo(sentence)
 
 
-def _caption() -> str:
-    about = machine()
+def _table(title: str, rows: Sequence[Row], about: Mapping[str, Any]) -> Table:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return (
+    caption = (
         f"{about['cores']} cores, {about['processor']}, load {about['load'][0]}; "
         f"Python {about['python']}, {versions}. "
         "A ratio of 2 is twice as good; median (least to most) over the rounds."
     )
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for name in ("what", "ours", "peer", "theirs", "ratio", "target", ""):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        verdict = {None: "", True: "met", False: "missed"}[row.met]
+        table.add_row(
+            f"{row.what} ({row.unit})",
+            f"{row.ours.median:,.4g}",
+            row.peer,
+            f"{row.theirs.median:,.4g}",
+            str(row.ratio),
+            "" if row.target is None else f">= {row.target:.2g}",
+            verdict,
+        )
+    return table
 
 
-def _write(file: Path | None, rows: list[Row], more: dict[str, object]) -> None:
-    if file is not None:
-        file.write_text(json.dumps({"machine": machine(), "rows": as_json(rows), **more}, indent=2) + "\n")
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 if __name__ == "__main__":

@@ -316,10 +316,16 @@ async def spawn_bare(count: int) -> tuple[float, float]:
 
 
 def spawned(which: str, count: int, position: int) -> float:
-    """Run one of the two in a fresh process, where memory starts from nothing."""
+    """Return one of `spawn_figures`."""
+    return spawn_figures(which, count)[position]
+
+
+def spawn_figures(which: str, count: int) -> tuple[float, float]:
+    """Run `spawn_ours` or `spawn_bare` in a fresh process, where memory starts from nothing."""
     command = [sys.executable, "-c", SPAWN, which, str(count)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(output.split()[position])
+    microseconds, kibibytes = map(float, output.split())
+    return microseconds, kibibytes
 
 
 def crowd(count: int) -> dict[str, float]:
