@@ -32,11 +32,14 @@ class Ties(TypedDict, total=False):
 
     Attributes:
         connect_seconds: How long to look for a Provider that is gone, before giving up; by default 60.
+        look_again: Returns where the Provider is now: one that was started again may have another address.
+            By default it stays where it is.
         on_over: Told how the run ended.
         on_unreachable: Told that the Provider is gone for good; then the member ends. Without it, it fails.
     """
 
     connect_seconds: float
+    look_again: Callable[[], ActorRef]
     on_over: Callable[[RunOver], None]
     on_unreachable: Callable[[Unreachable], None]
 
@@ -52,6 +55,7 @@ class Member(Actor):
     def __init__(self, provider: ActorRef, **ties: Unpack[Ties]) -> None:
         self._provider = provider
         self._connect_seconds = ties.get("connect_seconds", 60.0)
+        self._look_again = ties.get("look_again")
         self._on_over = ties.get("on_over")
         self._on_unreachable = ties.get("on_unreachable")
 
@@ -72,19 +76,24 @@ class Member(Actor):
 
     async def _stay(self) -> None:
         try:
-            await stay_joined(self._provider, self.offer(), self._connect_seconds)
+            await stay_joined(self._look, self.offer(), self._connect_seconds)
         except Unreachable as error:
             if self._on_unreachable is None:
                 raise
             self._on_unreachable(error)
             self.context.stop()
 
+    def _look(self) -> ActorRef:
+        if self._look_again is not None:
+            self._provider = self._look_again()
+        return self._provider
 
-async def stay_joined(provider: ActorRef, offer: Join | Register, connect_seconds: float) -> None:
+
+async def stay_joined(look: Callable[[], ActorRef], offer: Join | Register, connect_seconds: float) -> None:
     """Offer to take part, and offer it anew whenever the Provider was gone. Never returns.
 
     Args:
-        provider: Where the Provider is.
+        look: Returns where the Provider is; called before each try.
         offer: What to ask it.
         connect_seconds: How long to try, each time.
 
@@ -93,7 +102,7 @@ async def stay_joined(provider: ActorRef, offer: Join | Register, connect_second
         Refused: It was reached, and the two cannot speak with each other.
     """
     while True:
-        await _join(provider, offer, connect_seconds)
+        provider = await _join(look, offer, connect_seconds)
         try:
             async with provider.watch():
                 await trio.sleep_forever()
@@ -101,7 +110,8 @@ async def stay_joined(provider: ActorRef, offer: Join | Register, connect_second
             logger.warning("the Provider is gone (%s); looking for it", down.reason)
 
 
-async def _join(provider: ActorRef, offer: Join | Register, connect_seconds: float) -> None:
+async def _join(look: Callable[[], ActorRef], offer: Join | Register, connect_seconds: float) -> ActorRef:
+    provider = look()
     last: Exception | None = None
     refused_since: float | None = None
     pause = FIRST_RETRY_SECONDS
@@ -123,8 +133,9 @@ async def _join(provider: ActorRef, offer: Join | Register, connect_seconds: flo
                     raise Refused(f"the Provider {_at(provider)}was reached, but {in_flags(why)}") from error
             else:
                 logger.info("takes part in run %s", welcome.run)
-                return
+                return provider
             await trio.sleep(pause)
+            provider = look()
             pause = min(2 * pause, LAST_RETRY_SECONDS)
     why = f": {in_flags(str(last))}" if last is not None else ""
     raise Unreachable(

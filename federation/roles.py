@@ -44,6 +44,7 @@ from federation.workspace import (
     address_file,
     make_writable,
     reachable_host,
+    read_address,
     wait_for_address,
 )
 from persistence import DatabaseError, RoundPersistence
@@ -136,6 +137,21 @@ async def find_provider(system: ActorSystem, config: Joining) -> ActorRef:
         check_same_authority(config, where)
         address = where.address
     return system.ref(*address, PROVIDER_ID)
+
+
+def look_again(system: ActorSystem, config: Joining, found: ActorRef) -> Callable[[], ActorRef]:
+    """Return what returns where the Provider is now: what its file says, and else where it was found."""
+
+    def look() -> ActorRef:
+        if config.provider is not None:
+            return found
+        try:
+            where = read_address(config.address_file)
+        except SettingsError:  # it is being replaced by something else; that is told where it matters
+            return found
+        return found if where is None else system.ref(*where.address, PROVIDER_ID)
+
+    return look
 
 
 def check_same_authority(config: Joining, where: Whereabouts) -> None:
@@ -247,7 +263,8 @@ async def run_aggregator(config: AggregatorConfig) -> RunOver:
     with closing(open_record(config.database)) as store:
         async with listening_system("aggregator", config) as (system, _):
             provider = await find_provider(system, config)
-            aggregator = partial(Aggregator, store, provider, now_unix=now_unix, **ending.ties(config))
+            ties = ending.ties(config, look_again(system, config, provider))
+            aggregator = partial(Aggregator, store, provider, now_unix=now_unix, **ties)
             await supervise(system, {"aggregator": aggregator})
             return await ending.wait()
 
@@ -269,7 +286,7 @@ async def run_evaluator(config: EvaluatorConfig) -> RunOver:
                 store,
                 provider,
                 model=model_for(region, make_model),
-                **ending.ties(config),
+                **ending.ties(config, look_again(system, config, provider)),
             )
             await supervise(system, {"evaluator": evaluator})
             return await ending.wait()
@@ -297,7 +314,7 @@ async def run_workers(config: WorkersConfig, *, stop: Stop) -> RunOver:
                 region,
                 provider,
                 model=model_for(region, make_model),
-                **ending.ties(config),
+                **ending.ties(config, look_again(system, config, provider)),
             )
             for name, region in regions.items()
         }
@@ -350,10 +367,11 @@ class Ending:
         self._members = members
         self._say, self._hear = trio.open_memory_channel[RunOver | Unreachable](members)
 
-    def ties(self, config: Joining) -> Ties:
+    def ties(self, config: Joining, look_again: Callable[[], ActorRef]) -> Ties:
         """Return what a member is told of its Provider, and whom it tells how it ended."""
         return Ties(
             connect_seconds=config.connect_seconds,
+            look_again=look_again,
             on_over=self._say.send_nowait,
             on_unreachable=self._say.send_nowait,
         )

@@ -30,6 +30,34 @@ def test_roles_started_by_hand_in_any_order_make_the_same_model(workspace: Works
     assert len({sha[1] for sha in shas if sha}) == 1
 
 
+def test_a_provider_that_is_killed_and_started_by_hand_goes_on_with_its_run(workspace: Workspace) -> None:
+    """At another port, as the system chooses: who works for it finds that in its file."""
+    job = ("--run", "by-hand", "--rounds", "12", "--epochs", "100", "--no-alone", "--min-workers", "3")
+    members = [
+        workspace.begin("federation", "workers", "--region", "A", "--region", "B", "--region", "C"),
+        workspace.begin("federation", "evaluator"),
+        workspace.begin("federation", "aggregator"),
+    ]
+    first = workspace.begin("federation", "provider", *job)
+    first.wait_for("round  3/12")
+    before = json.loads((workspace.path / "address.json").read_text())["port"]
+    first.send(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+
+    again = workspace.begin("federation", "provider", *job)
+    again.wait_for("round  6/12")
+    assert before != json.loads((workspace.path / "address.json").read_text())["port"]
+
+    assert again.wait() == 0, again.stderr
+    for member in members:
+        assert member.wait() == 0, member.stderr
+    undisturbed = workspace.start("--in-process", "--no-picture", *job[2:])
+    assert undisturbed.wait() == 0, undisturbed.stderr
+    shas = [re.search(r"SHA-256 +(\w+)", one.stdout) for one in (again, undisturbed)]
+    assert all(shas)
+    assert len({sha[1] for sha in shas if sha}) == 1
+
+
 def test_a_role_is_told_where_the_provider_is(workspace: Workspace) -> None:
     provider = workspace.begin(
         "federation", "provider", "--rounds", "1", "--no-alone", "--provider-file", "here.json"

@@ -250,12 +250,12 @@ async def test_who_joined_joins_again_when_the_provider_is_back(autojump_clock: 
     listener = Listener()
     async with ActorSystem("test") as system, trio.open_nursery() as nursery:
         provider = await system.actor_of(lambda: listener, "provider")
-        nursery.start_soon(stay_joined, provider, Join("evaluator", provider), 60.0)
+        nursery.start_soon(stay_joined, lambda: provider, Join("evaluator", provider), 60.0)
         await listener.until(Join)
         await provider.stop()
         await trio.sleep(5)
         with pytest.raises(Unreachable):
-            await stay_joined(provider, Join("evaluator", provider), 3.0)
+            await stay_joined(lambda: provider, Join("evaluator", provider), 3.0)
         nursery.cancel_scope.cancel()
 
 
@@ -267,7 +267,7 @@ async def test_who_is_declined_says_why(autojump_clock: MockClock) -> None:
     async with ActorSystem("test") as system:
         provider = await system.actor_of(Proud, "provider")
         with pytest.raises(Unreachable, match="the Provider declined: not you"):
-            await stay_joined(provider, Join("evaluator", provider), 60.0)
+            await stay_joined(lambda: provider, Join("evaluator", provider), 60.0)
 
 
 async def test_a_provider_that_is_not_there_is_tried_for_as_long_as_was_allowed(
@@ -278,7 +278,7 @@ async def test_a_provider_that_is_not_there_is_tried_for_as_long_as_was_allowed(
         await provider.stop()
         before = trio.current_time()
         with pytest.raises(Unreachable, match=r"did not answer for 30 s: .*start it"):
-            await stay_joined(provider, Join("evaluator", provider), 30.0)
+            await stay_joined(lambda: provider, Join("evaluator", provider), 30.0)
 
     assert trio.current_time() - before == pytest.approx(30)
 
