@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "persistence": set(),
     "federation.learning": set(),
     "federation": {"trioactor", "persistence", "federation.learning"},
+    "federation.simulation": {"federation", "trioactor", "persistence", "federation.learning"},
     "gossip": {"trioactor", "persistence", "federation.learning"},
     "prep": {"federation.learning"},
 }
@@ -79,6 +80,10 @@ ORDER: dict[str, str] = {
         processes crew workspace cleanup stopping exports results
         authority roles preflight check terminal programs launch start
     """,
+    "federation.simulation": """
+        config data assignment batched torch_batched trainer sources scenario crowd agenda engine pool on_ray engines
+        ground record simulation terminal program
+    """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
         roster news suspicion prober namesake membership survey models view
@@ -100,6 +105,7 @@ LATE = {
     "torchvision",
     "pandas",
     "pyarrow",
+    "ray",
     "safetensors",
     "onnx",
     "tensorboardX",
@@ -157,6 +163,8 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/roles.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
+    ("federation/simulation/simulation.py", "time.time"): "when a simulation ran, for the record",
+    ("federation/simulation/on_ray.py", "secrets"): "the token of a cluster that is started here",
     ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",
     ("gossip/start.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("gossip/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",

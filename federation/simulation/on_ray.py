@@ -1,0 +1,260 @@
+"""Training on Ray, for those who have outgrown one machine, and how a trio program talks to it.
+
+Ray's calls block, so they run in threads; that a task is done, Ray says by a callback in a thread of its own,
+which wakes the trio task that waits. Cancelling that one cancels the Ray task, by force: its process ends.
+
+The samples are put into the object store once; the processes of a machine share what is there. A process, or
+a machine, that is lost has its piece of work trained again elsewhere, by Ray's own retries: the bytes are the
+same, since all chance in it comes from the seed, the worker and the round.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import trio
+from threadpoolctl import threadpool_limits
+
+from federation.errors import SettingsError
+from federation.offload import in_thread
+from federation.simulation.assignment import Answers, Assignment
+from federation.simulation.config import SimulationConfig
+from federation.simulation.data import Shards
+from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces, trainer_for
+from federation.simulation.pool import cores
+from federation.simulation.trainer import Trainer
+
+# How often Ray tries a piece of work again whose process or machine was lost.
+RETRIES = 3
+
+# A socket's path has 107 bytes at most (unix(7)), of which Ray takes some 65 below its folder.
+LONGEST_FOLDER = 40
+
+
+@asynccontextmanager
+async def open_ray(bench: Bench, shards: Shards, config: SimulationConfig) -> AsyncIterator[Engine]:
+    """Connect to a cluster, or start one here; leave or end it behind the block.
+
+    Args:
+        bench: What trains there.
+        shards: The samples of all workers.
+        config: The settings; of them the address, the number of processes and the workspace.
+
+    Raises:
+        SettingsError: Ray is not installed; the text says how to get it.
+        EngineFailed: There is no cluster at the address, or none could be started.
+    """
+    with ExitStack() as surroundings:
+        if config.ray_address is None:
+            folder = surroundings.enter_context(_folder_for(config.workspace))
+            surroundings.enter_context(_environment(_for_a_cluster_here()))
+        try:
+            await in_thread(lambda _: importlib.import_module("ray"))  # takes a second
+        except ImportError as error:
+            raise SettingsError(
+                "--engine ray: it needs the package ray, which is not installed here; get it with "
+                "pip install 'trioactor[ray]'"
+            ) from error
+        try:
+            if config.ray_address is None:
+                slots: int = config.processes or cores()
+                await in_thread(lambda _: _start(folder, slots))
+            else:
+                there = await in_thread(lambda _: _connect(str(config.ray_address)))
+                slots = config.processes or there
+            yield RayEngine(bench, await in_thread(lambda _: _put(shards)), slots)
+        finally:
+            with trio.CancelScope(shield=True):
+                await in_thread(lambda _: _leave())
+
+
+class RayEngine:
+    """Trains on a cluster; see `Engine`.
+
+    Args:
+        bench: What trains there.
+        held: Where in the object store the samples are.
+        slots: How many pieces of work a round is cut into at least.
+    """
+
+    def __init__(self, bench: Bench, held: Any, slots: int) -> None:
+        import ray
+
+        self._bench = bench
+        self._held = held
+        self._slots = slots
+        self._train_there = ray.remote(max_retries=RETRIES)(train_on_ray)
+
+    async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
+        """See `Engine`."""
+        parts: list[Answers] = []
+        tasks = await in_thread(lambda _: self._submit(assignment, list(in_pieces(places, self._slots))))
+        async with trio.open_nursery() as nursery:
+            for task in tasks:
+                nursery.start_soon(self._collect, task, parts)
+        return parts
+
+    def _submit(self, assignment: Assignment, pieces: Sequence[Sequence[int]]) -> list[Any]:
+        """Blocking."""
+        import ray
+
+        given = ray.put(assignment)  # once, however many pieces there are
+        # Inside a tuple a reference is handed on as it is: only a process that is new to the work fetches it.
+        return [self._train_there.remote(self._bench, (self._held,), given, piece) for piece in pieces]
+
+    async def _collect(self, task: Any, parts: list[Answers]) -> None:
+        from ray.exceptions import RayError
+
+        done, token = trio.Event(), trio.lowlevel.current_trio_token()
+        future = task.future()
+
+        def tell(_future: object) -> None:  # in a thread of Ray's
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(done.set)
+
+        future.add_done_callback(tell)
+        try:
+            await done.wait()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await in_thread(lambda _: _cancel(task))
+            raise
+        try:
+            parts.append(future.result())
+        except RayError as error:
+            raise EngineFailed(
+                f"--engine ray: a piece of work failed for good: {_in_a_line(error)}"
+            ) from error
+
+
+def train_on_ray(bench: Bench, held: tuple[Any], assignment: Assignment, piece: Sequence[int]) -> Answers:
+    """Train a piece of work. Runs in a process of the cluster, which makes its trainer once."""
+    return _trainer_here(bench, held).train(assignment, piece)
+
+
+@lru_cache(maxsize=1)
+def _trainer_here(bench: Bench, held: tuple[Any]) -> Trainer:
+    import ray
+
+    threadpool_limits(limits=1, user_api="blas")  # for good: see `federation.learning.one_blas_thread`
+    return trainer_for(bench, ray.get(held[0]))
+
+
+# --- the cluster; all of it blocks --------------------------------------------------------------
+
+
+def _start(folder: Path, slots: int) -> None:
+    import ray
+
+    try:
+        ray.init(
+            num_cpus=slots,
+            include_dashboard=False,
+            configure_logging=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=str(folder),
+        )
+    except Exception as error:  # whatever keeps it from starting
+        raise EngineFailed(f"--engine ray: no cluster could be started here: {_in_a_line(error)}") from error
+
+
+def _connect(address: str) -> int:
+    """Connect to a cluster that runs; return how many cores it has."""
+    import ray
+
+    import federation
+    import persistence
+    import trioactor
+
+    try:
+        ray.init(
+            address=address,
+            configure_logging=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            # The cluster has Python and NumPy; what it is to run comes along.
+            runtime_env={"py_modules": [federation, persistence, trioactor]},
+        )
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    except Exception as error:  # whatever keeps us from it
+        raise EngineFailed(
+            f"--ray-address {address}: the cluster cannot be used ({_in_a_line(error)}); see with `ray "
+            "status` whether it runs, or leave the flag out to start one here"
+        ) from error
+
+
+def _put(shards: Shards) -> Any:
+    import ray
+
+    return ray.put(shards)
+
+
+def _cancel(task: Any) -> None:
+    import ray
+
+    ray.cancel(task, force=True)
+
+
+def _leave() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _for_a_cluster_here() -> dict[str, str]:
+    """Return what Ray is told by the environment of a cluster that is ours alone."""
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",  # no report to its makers
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # keeps other users out; else it is left in the home folder
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),  # its processes import what we do
+    }
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables in the environment within the block, but those that the user has set."""
+    ours = {name: value for name, value in values.items() if name not in os.environ or name == "PYTHONPATH"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def _folder_for(workspace: Path) -> Iterator[Path]:
+    """Make the folder of a cluster's sockets and logs, in the workspace if its path is short enough."""
+    folder = (workspace / "ray").absolute()
+    short = len(os.fsencode(folder)) <= LONGEST_FOLDER
+    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=None if not short else _made(folder)))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _in_a_line(error: BaseException) -> str:
+    """Return the last line of what Ray says; before it there may be pages of traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,156 @@
+"""`Record`: a simulation in training.db, as the Aggregator and the Evaluator would have written it.
+
+Rounds are scored and written one behind the training, in a thread: the next one is trained meanwhile.
+
+In the record of a simulation, `seconds` are virtual. How long it took in truth is between `started_unix` and
+`ended_unix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from federation.aggregator import mean_metric, memory_arrays, update_row
+from federation.evaluator import evaluation_row
+from federation.learning import Model, Region, State, model_sha256
+from federation.messages import Attendance, ModelUpdate
+from federation.offload import Offload
+from persistence import RoundPersistence, RoundRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlayedRound:
+    """A round that is to be written down.
+
+    Attributes:
+        number: Which, from 1.
+        state: The model after it, and what the strategy remembers.
+        updates: What it was made of.
+        attendance: What became of everyone who was asked.
+        asked: How many those were.
+        seconds: How long it took, in virtual time.
+        started_unix: When it began in truth.
+    """
+
+    number: int
+    state: State
+    updates: tuple[ModelUpdate, ...]
+    attendance: tuple[Attendance, ...]
+    asked: int
+    seconds: float
+    started_unix: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport:
+    """A round that is in the record.
+
+    Attributes:
+        number: Which, from 1.
+        asked: How many workers were asked.
+        accepted: How many updates became part of the model.
+        train_loss: Mean training loss, by samples.
+        train_accuracy: The same for the training accuracy, 0 to 1.
+        loss: Of the new model, on samples that nobody trains on.
+        accuracy: The same for the accuracy, 0 to 1.
+        seconds: How long the round took, in virtual time.
+        bytes: Bytes of weights that would have been sent to and received from the workers.
+        model_sha256: Fingerprint of the new model.
+    """
+
+    number: int
+    asked: int
+    accepted: int
+    train_loss: float
+    train_accuracy: float
+    loss: float
+    accuracy: float
+    seconds: float
+    bytes: int
+    model_sha256: str
+
+
+class Record:
+    """Scores models and writes rounds.
+
+    Args:
+        store: Where they are written. Its owner closes it.
+        run_id: Of which run.
+        evaluation: What models are scored on.
+        model: What takes their weights.
+        offload: Where all that runs.
+        now_unix: Returns the time in seconds since 1970.
+        on_round: Told of every round that is on disk.
+    """
+
+    def __init__(
+        self,
+        store: RoundPersistence,
+        run_id: int,
+        evaluation: Region,
+        model: Model,
+        *,
+        offload: Offload,
+        now_unix: Callable[[], float],
+        on_round: Callable[[RoundReport], None],
+    ) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._evaluation = evaluation
+        self._model = model
+        self._offload = offload
+        self._now_unix = now_unix
+        self._on_round = on_round
+
+    async def keep(self, played: trio.MemoryReceiveChannel[PlayedRound]) -> None:
+        """Write down all rounds that come, until no more will."""
+        async for one in played:
+            self._on_round(await self._offload(lambda _, one=one: self._commit(one)))  # type: ignore[misc]
+
+    def fail(self, number: int, reason: str, attendance: tuple[Attendance, ...], seconds: float) -> None:
+        """Write down a round that brought no model. Blocking."""
+        now_unix = self._now_unix()
+        row = RoundRow(
+            number=number, started_unix=now_unix, ended_unix=now_unix, seconds=seconds, reason=reason
+        )
+        self._store.record_failed_round(self._run_id, row, updates=map(update_row, attendance))
+
+    def _commit(self, one: PlayedRound) -> RoundReport:
+        """Blocking."""
+        fingerprint = model_sha256(one.state.params)
+        loss, accuracy = mean_metric(one.updates, "loss"), mean_metric(one.updates, "accuracy")
+        row = RoundRow(
+            number=one.number,
+            started_unix=one.started_unix,
+            ended_unix=self._now_unix(),
+            seconds=one.seconds,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            model_sha256=fingerprint,
+        )
+        self._store.commit_round(
+            self._run_id,
+            row,
+            weights=one.state.params,
+            updates=map(update_row, one.attendance),
+            strategy_state=memory_arrays(one.state),
+        )
+        self._model.set_weights(one.state.params)
+        metrics = self._model.evaluate(self._evaluation.X, self._evaluation.y)
+        scored = evaluation_row(one.number, self._evaluation, metrics, self._now_unix() - row.ended_unix)
+        self._store.save_evaluation(self._run_id, scored)
+        return RoundReport(
+            number=one.number,
+            asked=one.asked,
+            accepted=len(one.updates),
+            train_loss=loss,
+            train_accuracy=accuracy,
+            loss=metrics.loss,
+            accuracy=metrics.accuracy,
+            seconds=one.seconds,
+            bytes=sum(part.bytes_sent + part.bytes_received for part in one.attendance),
+            model_sha256=fingerprint,
+        )

@@ -1,0 +1,371 @@
+"""`simulate`: a whole federation in one program, with the rounds, strategies and record of a deployed one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import trio
+
+from federation.buffer import Buffer
+from federation.course import only_missing, train_request, why_given_up
+from federation.errors import STATUS_OF_RUN, FederationError, QuorumLost, RunFailed, SettingsError
+from federation.learning import (
+    Contribution,
+    Params,
+    ParamsError,
+    StaleUpdate,
+    State,
+    StrategyError,
+    combine_buffered,
+    generator_for,
+    make_strategy,
+    one_blas_thread,
+)
+from federation.messages import Attendance, ModelUpdate
+from federation.models import model_factory
+from federation.offload import Offload, in_thread
+from federation.programs import leaves_of
+from federation.round import Round
+from federation.simulation.config import SimulationConfig
+from federation.simulation.crowd import Crowd
+from federation.simulation.engine import Engine
+from federation.simulation.engines import open_engine
+from federation.simulation.ground import Ground
+from federation.simulation.record import PlayedRound, Record, RoundReport
+from federation.simulation.scenario import Scenario
+from federation.simulation.sources import Data, read, source_of
+from federation.workspace import make_writable
+from persistence import DatabaseError, NewRun, RoundPersistence, RunRow
+
+# What the record keeps of how a run ended, by how its error ends a process.
+STATUS_IN_WORDS = {status: words for words, status in STATUS_OF_RUN.items() if words != "stopped"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulationResult:
+    """What a finished simulation has brought. All of it, round by round, is in the record.
+
+    Attributes:
+        run: Its name in the record.
+        last: The last round.
+        weights: The last global model.
+        seconds: How long the run took, in virtual time.
+    """
+
+    run: str
+    last: RoundReport
+    weights: Params
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy of the last model on samples that nobody trained on."""
+        return self.last.accuracy
+
+    @property
+    def loss(self) -> float:
+        """Its mean cross-entropy on them."""
+        return self.last.loss
+
+    @property
+    def model_sha256(self) -> str:
+        """Its fingerprint."""
+        return self.last.model_sha256
+
+
+async def simulate(
+    config: SimulationConfig,
+    *,
+    on_begin: Callable[[str, Data], None] = lambda _run, _data: None,
+    on_round: Callable[[RoundReport], None] = lambda _round: None,
+    now_unix: Callable[[], float] = time.time,
+    offload: Offload = in_thread,
+) -> SimulationResult:
+    """Run a simulation to its end, and write it into the record of its workspace.
+
+    Cancelled, it is entered as stopped. While it runs, NumPy has one BLAS thread in this process, as in each
+    role that is deployed: equal bytes need that.
+
+    Args:
+        config: What is simulated.
+        on_begin: Told the name of the run, and its data, before the first round.
+        on_round: Told of every round when it is in the record.
+        now_unix: Returns the time in seconds since 1970, for the record.
+        offload: Where reading, averaging and writing run, and training that is not another process's.
+
+    Raises:
+        SettingsError: The data, the record or a package cannot be used; nothing was trained.
+        RunFailed: A round brought no model.
+        EngineFailed: Its processes or its cluster cannot be used.
+        QuorumLost: Too few workers are left, and none will come; the rounds before are in the record.
+    """
+    data = await offload(lambda _: read(source_of(config, config.seed)))
+    with one_blas_thread(), open_record(config) as store:
+        check_name(store, config.run)
+        async with open_engine(config, data.shards) as engine:
+            run = _entered(store, config, data, now_unix())
+            on_begin(run.name, data)
+            play = _Play(config, data, engine, store, run.id, offload, now_unix, on_round)
+            try:
+                await play.run()
+            except BaseException as error:
+                status, reason = _how_it_ended(error)
+                store.end_run(run.id, status=status, reason=reason, ended_unix=now_unix())
+                raise
+            store.end_run(run.id, status="finished", ended_unix=now_unix())
+    return play.result(run.name)
+
+
+def open_record(config: SimulationConfig) -> RoundPersistence:
+    """Open the record of the workspace to write.
+
+    Raises:
+        SettingsError: It cannot be; the text says why.
+    """
+    make_writable(config.workspace)
+    try:
+        return RoundPersistence(config.database)
+    except DatabaseError as error:
+        raise SettingsError(str(error)) from error
+
+
+def check_name(store: RoundPersistence, name: str) -> None:
+    """See that no run has this name.
+
+    Raises:
+        SettingsError: One has.
+    """
+    if name and store.find_run(name) is not None:
+        raise SettingsError(
+            f"--run {name}: the record has a run of that name, and a simulation begins anew; give another"
+        )
+
+
+def _how_it_ended(error: BaseException) -> tuple[str, str]:
+    """Return what the record says of a run that an error has ended: its status, and why."""
+    first = next(leaves_of(error))
+    if isinstance(first, trio.Cancelled):
+        return "stopped", ""
+    status = (
+        STATUS_IN_WORDS.get(first.exit_status, "failed") if isinstance(first, FederationError) else "failed"
+    )
+    return status, str(first)
+
+
+def _entered(store: RoundPersistence, config: SimulationConfig, data: Data, now_unix: float) -> RunRow:
+    """Enter a new run; without a name it has that of its time."""
+    stem = f"{datetime.fromtimestamp(now_unix):%Y%m%d-%H%M%S}-simulated"
+    names = [config.run] if config.run else [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    name = next(one for one in names if store.find_run(one) is None)
+    return store.create_run(
+        NewRun(
+            name=name,
+            created_unix=now_unix,
+            settings={**config.for_record(), "simulated": True},
+            seed=config.seed,
+            source=data.shards.source,
+            synthetic=data.shards.synthetic,
+            mode=config.mode,
+            strategy=config.strategy,
+            strategy_parameters=config.strategy_parameters,
+        )
+    )
+
+
+class _Play:
+    """One run, from its first round to its last.
+
+    Attributes:
+        ground: Where it is played.
+    """
+
+    def __init__(
+        self,
+        config: SimulationConfig,
+        data: Data,
+        engine: Engine,
+        store: RoundPersistence,
+        run_id: int,
+        offload: Offload,
+        now_unix: Callable[[], float],
+        on_round: Callable[[RoundReport], None],
+    ) -> None:
+        shards = data.shards
+        scenario = scenario_of(config)
+        model = model_factory(config.model)(
+            shards.feature_count, len(shards.class_names), generator_for(config.seed, "model")
+        )
+        self._config = config
+        self._names = shards.names
+        self._strategy = make_strategy(config.strategy, **config.strategy_parameters)
+        self._crowd = Crowd(scenario, config.return_seconds)
+        self.ground = Ground(shards.names, scenario, self._crowd, engine)
+        self._state = self._strategy.start(model.get_weights())
+        self._offload = offload
+        self._now_unix = now_unix
+        self._on_round = on_round
+        self._last: RoundReport | None = None
+        self._note_failed_round: Callable[[], None] = lambda: None
+        self._record = Record(
+            store,
+            run_id,
+            data.evaluation,
+            model,
+            offload=offload,
+            now_unix=now_unix,
+            on_round=self._see,
+        )
+
+    def result(self, run: str) -> SimulationResult:
+        """Return what the run has brought, when it has finished."""
+        assert self._last is not None  # there is one round at least
+        return SimulationResult(run=run, last=self._last, weights=self._state.params, seconds=self.ground.now)
+
+    async def run(self) -> None:
+        """Play all rounds; return when they are in the record."""
+        played, to_keep = trio.open_memory_channel[PlayedRound](1)  # the record is two rounds behind at most
+        failure: FederationError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._record.keep, to_keep)
+            async with played:
+                try:
+                    await (self._buffers(played) if self._config.mode == "buffered" else self._rounds(played))
+                except FederationError as error:
+                    failure = error  # the rounds before it are written down first
+        if failure is not None:
+            await self._offload(lambda _: self._note_failed_round())
+            raise failure
+
+    def _see(self, report: RoundReport) -> None:
+        self._last = report
+        self._on_round(report)
+
+    # --- rounds -----------------------------------------------------------------------------
+
+    async def _rounds(self, played: trio.MemorySendChannel[PlayedRound]) -> None:
+        config, rules, ground = self._config, self._config.rules, self.ground
+        for number in range(1, config.rounds + 1):
+            self._wait_for_workers(config.min_workers if number == 1 else rules.needed)
+            began, started_unix = ground.now, self._now_unix()
+            places = self._crowd.draw(
+                began, fraction=config.fraction, least=rules.needed, seed=config.seed, number=number
+            )
+            away = {place: away for place in places if (away := self._crowd.away(place, began)) is not None}
+            open_round = Round(
+                train_request(config, number, self._state.params),
+                [self._names[place] for place in places],
+                began,
+                rules,
+                {self._names[place]: one.expected_until for place, one in away.items()},
+            )
+            await ground.play_round(open_round, places, rules.quorum)
+            attendance, updates = open_round.attendance(ground.now), open_round.updates
+            seconds = open_round.seconds(ground.now)
+            if not open_round.succeeded:
+                self._give_up(number, attendance, len(updates), seconds)
+            self._state = await self._combined(
+                number,
+                partial(
+                    self._strategy.combine,
+                    self._state,
+                    [Contribution(one.worker_id, one.weights, one.num_samples) for one in updates],
+                ),
+            )
+            await played.send(self._played(number, updates, attendance, len(places), seconds, started_unix))
+
+    async def _combined(self, number: int, combine: Callable[[], State]) -> State:
+        try:
+            return await self._offload(lambda _: combine())
+        except (StrategyError, ParamsError) as error:
+            raise RunFailed(f"round {number}: {error}") from error
+
+    def _played(
+        self,
+        number: int,
+        updates: tuple[ModelUpdate, ...],
+        attendance: tuple[Attendance, ...],
+        asked: int,
+        seconds: float,
+        started_unix: float,
+    ) -> PlayedRound:
+        return PlayedRound(
+            number=number,
+            state=self._state,
+            updates=updates,
+            attendance=attendance,
+            asked=asked,
+            seconds=seconds,
+            started_unix=started_unix,
+        )
+
+    def _give_up(
+        self, number: int, attendance: tuple[Attendance, ...], accepted: int, seconds: float
+    ) -> None:
+        reason = why_given_up(number, attendance, accepted, self._config.rules.needed)
+        self._note_failed_round = partial(self._record.fail, number, reason, attendance, seconds)
+        if number > 1 and only_missing(attendance):
+            raise QuorumLost(f"{reason}; committed up to round {number - 1} of {self._config.rounds}")
+        raise RunFailed(reason)
+
+    def _wait_for_workers(self, least: int) -> None:
+        if not self.ground.wait(least):
+            left = self._crowd.count(self.ground.now)
+            raise QuorumLost(f"{left:,} of the {least:,} needed workers are left, and none will come")
+
+    # --- buffered mode ----------------------------------------------------------------------
+
+    async def _buffers(self, played: trio.MemorySendChannel[PlayedRound]) -> None:
+        config, ground = self._config, self.ground
+        places_of = {name: place for place, name in enumerate(self._names)}
+        versions = {0: self._state.params}
+        self._wait_for_workers(config.min_workers)
+        request = train_request(config, 1, self._state.params)
+        buffer = Buffer(config.buffer_size, request, ground.now, config.rules)
+        for number in range(1, config.rounds + 1):
+            started_unix = self._now_unix()
+            await ground.fill(buffer, places_of, config.buffer_size)
+            batch = buffer.empty(ground.now)
+            if len(batch.updates) < config.rules.needed:
+                self._give_up(number, batch.attendance, len(batch.updates), batch.seconds)
+            self._state = await self._combined(
+                number,
+                partial(
+                    combine_buffered,
+                    self._strategy,
+                    self._state,
+                    [StaleUpdate(one.worker_id, one.weights, one.round - 1) for one in batch.updates],
+                    version=number - 1,
+                    params_of=versions.__getitem__,
+                    exponent=config.staleness_exponent,
+                ),
+            )
+            versions[number] = self._state.params
+            oldest = min(ground.in_hand, default=number + 1) - 1  # whoever is asked for 5 trains from 4
+            versions = {one: params for one, params in versions.items() if one >= oldest}
+            asked = len({one.worker_id for one in batch.attendance})
+            await played.send(
+                self._played(number, batch.updates, batch.attendance, asked, batch.seconds, started_unix)
+            )
+            if number < config.rounds:
+                self._wait_for_workers(config.rules.needed)
+                buffer.publish(train_request(config, number + 1, self._state.params), ground.now)
+
+
+def scenario_of(config: SimulationConfig) -> Scenario:
+    """Return what becomes of workers, as the settings have it."""
+    return Scenario(
+        workers=config.worker_count,
+        seed=config.seed,
+        worker_seconds=config.worker_seconds,
+        jitter=config.jitter,
+        stragglers=config.stragglers,
+        slowdown=config.slowdown,
+        dropouts=config.dropouts,
+        away_seconds=config.away_seconds,
+        late_joins=config.worker_count - config.workers_at_start,
+        join_seconds=config.join_seconds,
+    )
