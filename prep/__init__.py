@@ -7,10 +7,28 @@
 ...     prepared = prepare_synthetic(Path(workspace), samples=50)
 >>> {name: region.sample_count for name, region in prepared.regions.items()}
 {'A': 12, 'B': 12, 'C': 16, 'D': 10}
+
+Real images, a folder for each class, go the same way:
+
+```python
+inputs = find_inputs(workspace, "resnet18", images=Path("photos"), weights=Path("resnet18-f37072fd.pth"))
+extractor = TorchExtractor(inputs.weights, image_size=64)
+features = extract_features(list_images(inputs.images), extractor, Path("photos.npz")).features
+split = split_features(features, read_plan(Path("regions.toml")))
+save_split(split.regions, workspace / "dataset")
+```
 """
 
+from .backbones import TorchExtractor, backbone_names
 from .errors import MissingExtra, PrepError
+from .eurosat import Extraction, extract_images
+from .extract import Extracted, extract, extract_features
+from .extractors import Extractor, PatchExtractor
+from .fetch import Inputs, find_inputs
+from .images import EUROSAT_COUNTS, ImageTree, check_whole, list_images
 from .patches import PatchBank
+from .picture import draw_sheet, draw_split
+from .plans import SplitPlan, plan_for, read_plan
 from .prepare import (
     DEFAULT_SAMPLES,
     MIN_SAMPLES,
@@ -21,36 +39,71 @@ from .prepare import (
     features_file,
     prepare,
     prepare_digits,
+    prepare_eurosat,
     prepare_synthetic,
-    region_file,
 )
-from .regions import DIGIT_REGIONS, EUROSAT_REGIONS, EVALUATION, RegionPlan, split_regions, split_rows
+from .regions import (
+    DIGIT_REGIONS,
+    EUROSAT_REGIONS,
+    EVALUATION,
+    Dealing,
+    RegionPlan,
+    split_regions,
+    split_rows,
+)
 from .shifts import SHIFTS, Shift
+from .split import Split, region_file, save_split, split_features, summary
 from .tiles import CLASS_NAMES, draw_tile
 
 __all__ = [
     "CLASS_NAMES",
     "DEFAULT_SAMPLES",
     "DIGIT_REGIONS",
+    "EUROSAT_COUNTS",
     "EUROSAT_REGIONS",
     "EVALUATION",
     "MIN_SAMPLES",
     "SHIFTS",
     "SOURCES",
+    "Dealing",
+    "Extracted",
+    "Extraction",
+    "Extractor",
+    "ImageTree",
+    "Inputs",
     "MissingExtra",
     "PatchBank",
+    "PatchExtractor",
     "PrepError",
     "Prepared",
     "RegionPlan",
     "Shift",
+    "Split",
+    "SplitPlan",
+    "TorchExtractor",
+    "backbone_names",
+    "check_whole",
     "dataset_folder",
     "describe",
+    "draw_sheet",
+    "draw_split",
     "draw_tile",
+    "extract",
+    "extract_features",
+    "extract_images",
     "features_file",
+    "find_inputs",
+    "list_images",
+    "plan_for",
     "prepare",
     "prepare_digits",
+    "prepare_eurosat",
     "prepare_synthetic",
+    "read_plan",
     "region_file",
+    "save_split",
+    "split_features",
     "split_regions",
     "split_rows",
+    "summary",
 ]

@@ -1,7 +1,7 @@
 """The whole way from a source to region files. Files appear whole or not at all; what is there is kept.
 
 ```
-WORKSPACE/eurosat_features.npz           features and labels of all tiles (source synthetic)
+WORKSPACE/eurosat_features.npz           features and labels of all tiles (sources synthetic and eurosat)
 WORKSPACE/dataset/region_A.npz ... D     the regions of the tiles
 WORKSPACE/digits/dataset/region_A.npz ... D    those of the digits, which cannot be confused with them
 ```
@@ -27,6 +27,9 @@ from federation.learning import (
 
 from .digits import digits_features
 from .errors import PrepError
+from .eurosat import Extraction, extract_images
+from .fetch import Say
+from .plans import plan_for
 from .regions import (
     DIGIT_REGIONS,
     EUROSAT_REGIONS,
@@ -36,9 +39,10 @@ from .regions import (
     settings_digest,
     split_regions,
 )
+from .split import region_file, save_split
 from .synthetic import Progress, synthetic_features
 
-SOURCES = ("synthetic", "digits")
+SOURCES = ("synthetic", "digits", "eurosat")
 DEFAULT_SAMPLES = 2000
 MIN_SAMPLES = 50  # five of each class: one for D, four to learn from
 
@@ -76,26 +80,25 @@ def dataset_folder(workspace: Path, source: str) -> Path:
     return workspace / "digits" / "dataset" if source == "digits" else workspace / "dataset"
 
 
-def region_file(folder: Path, name: str) -> Path:
-    """Return where the region of a name lies in a folder of regions."""
-    return folder / f"region_{name}.npz"
-
-
 def prepare(
     source: str,
     workspace: Path,
     *,
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
+    extraction: Extraction | None = None,
     progress: Progress = lambda _done, _total: None,
+    say: Say = lambda _text: None,
 ) -> Prepared:
-    """Prepare a source by its name, as `prepare_synthetic` or `prepare_digits`.
+    """Prepare a source by its name, as `prepare_synthetic`, `prepare_digits` or `prepare_eurosat`.
 
-    `samples` and `progress` are of use to the synthetic source only; the digits are as many as they are.
+    `samples` is of use to the synthetic source only, `extraction` to EuroSAT.
     """
     dataset_folder(workspace, source)  # refuses an unknown name
     if source == "digits":
         return prepare_digits(workspace, seed=seed)
+    if source == "eurosat":
+        return prepare_eurosat(workspace, extraction or Extraction(), seed=seed, progress=progress, say=say)
     return prepare_synthetic(workspace, samples=samples, seed=seed, progress=progress)
 
 
@@ -158,6 +161,43 @@ def prepare_digits(workspace: Path, *, seed: int = 0) -> Prepared:
     return Prepared("digits", folder, regions, made=True)
 
 
+def prepare_eurosat(
+    workspace: Path,
+    extraction: Extraction,
+    *,
+    seed: int = 0,
+    progress: Progress = lambda _done, _total: None,
+    say: Say = lambda _text: None,
+) -> Prepared:
+    """Extract the features of EuroSAT and split them into regions, as far as it is not done already.
+
+    Blocking and busy for minutes; stopped at any point, it goes on where it was. The regions are those of
+    the seed document when the images are EuroSAT's.
+
+    Args:
+        workspace: The folder for everything.
+        extraction: The settings of the extraction.
+        seed: Of the split.
+        progress: Told how many images are done, and how many there are.
+        say: Told what is being downloaded.
+
+    Raises:
+        MissingExtra: torch is not installed, and needed.
+        PrepError: Images or weights are missing or damaged, or the images are of other classes, which
+            `bin/split-regions` splits.
+        OSError: A file cannot be read or written.
+    """
+    folder = dataset_folder(workspace, "eurosat")
+    _, extracted = extract_images(workspace, extraction, features_file(workspace), progress=progress, say=say)
+    plan = plan_for(extracted.features)
+    ready = _ready_regions(folder, extracted.features.meta.digest, plan.regions, seed)
+    if ready is not None and not extracted.made:
+        return Prepared("eurosat", folder, ready, made=False)
+    regions = plan.apply(extracted.features, seed)
+    save_split(regions, folder)
+    return Prepared("eurosat", folder, regions, made=True)
+
+
 def _code_digest() -> str:
     """Return the digest of this package's code: when it changes, its data is made anew."""
     digest = hashlib.sha256()
@@ -217,7 +257,9 @@ def describe(prepared: Prepared) -> list[str]:
     """Return lines for people: what lies where, and that synthetic data is synthetic."""
     meta = prepared.regions[EVALUATION].meta
     total = sum(region.sample_count for region in prepared.regions.values())
-    kind = "synthetic tiles, drawn by a program" if meta.synthetic else "handwritten digits"
+    kind = {"synthetic": "synthetic tiles, drawn by a program", "digits": "handwritten digits"}.get(
+        meta.source, f"samples of {meta.source}"
+    )
     lines = [
         f"{total:,} {kind}; {prepared.regions[EVALUATION].feature_count} features each ({meta.extractor}), "
         f"seed {meta.seed}"

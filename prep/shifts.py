@@ -70,7 +70,22 @@ def contrast(X: Features, strength: float, chance: np.random.Generator) -> Featu
     return _float32(X - strength / 2 * (X - mean))
 
 
-SHIFTS: dict[str, ShiftFunction] = {"haze": haze, "colour": colour, "contrast": contrast}
+def noise(X: Features, strength: float, chance: np.random.Generator) -> Features:
+    """See a region through a worse sensor: x + s u e.
+
+    Args:
+        X: float32 (samples, features).
+        strength: s, 0 to 1.
+        chance: Draws e, one standard normal number per value.
+
+    Returns:
+        A new array. u is the deviation of all values of X.
+    """
+    unit = X.std(dtype=np.float64)
+    return _float32(X + strength * unit * chance.standard_normal(X.shape, dtype=np.float32))
+
+
+SHIFTS: dict[str, ShiftFunction] = {"haze": haze, "colour": colour, "contrast": contrast, "noise": noise}
 
 
 @dataclass(frozen=True, slots=True)

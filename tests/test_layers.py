@@ -56,7 +56,8 @@ ORDER: dict[str, str] = {
         version errors ledger limits messages
         framing shapes vocabulary envelope named frames codec arrays
         mailbox middleware ref actor cell tree supervision process
-        ports tls unfinished unread outbox writer intake connection link remote system
+        ports tls unfinished unread fairness turns door complaints pace
+        outbox writer intake connection link remote system
     """,
     "trioactor.testing": """
         errors agenda trace links path waiting tcp listening hosts sockets hooks network
@@ -67,6 +68,7 @@ ORDER: dict[str, str] = {
         errors columns arrays rows database schema rounds table parts lines
         history selection wording sides report export comparison canvas plot plot_sides plot_comparison
         delivery gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
+        tracking tensorboard_tracker mlflow_tracker
     """,
     "federation.learning": """
         errors archive params chance partition exact averaging model schedules strategy robust server_steps
@@ -74,11 +76,11 @@ ORDER: dict[str, str] = {
         model_files estimator torch_turns torch_model
     """,
     "federation": """
-        errors rules messages events config flags credentials
+        errors rules messages events targets config flags credentials
         models sampling round buffer roster state services course view
         offload joining worker aggregator evaluator observer provider
         processes crew workspace cleanup stopping exports results
-        authority roles preflight check terminal programs launch start
+        authority roles preflight check terminal programs tracking launch start
     """,
     "federation.simulation": """
         config data assignment batched torch_batched trainer sources scenario crowd agenda engine pool on_ray engines
@@ -91,8 +93,9 @@ ORDER: dict[str, str] = {
         config places traffic network reporter terminal roles programs launch start
     """,
     "prep": """
-        errors brushes tiles patches synthetic digits shifts regions prepare terminal
-        certificates usage
+        errors brushes tiles patches synthetic digits shifts regions plans split
+        images decode weights extractors backbones fetch unfinished extract eurosat
+        prepare picture preview terminal certificates usage
     """,
 }
 
@@ -163,6 +166,8 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/roles.py", "datetime.datetime.now"): "the name of a run that was not given one",
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
+    ("prep/terminal.py", "time.monotonic"): "how many a second, for people",
+    ("prep/extract.py", "trio.to_thread.run_sync"): "decoding, the model and the disk",
     ("federation/simulation/simulation.py", "time.time"): "when a simulation ran, for the record",
     ("federation/simulation/on_ray.py", "secrets"): "the token of a cluster that is started here",
     ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",

@@ -39,6 +39,10 @@ class RegionMeta:
         synthetic: Whether the samples were drawn by a program rather than seen in the world.
         seed: The seed that they were made or split with.
         digest: SHA-256 of what the file was made from: its settings and the code that made it.
+        image_size: The side of the images that features were made of, in pixels; None when there were none.
+        images_sha256: Of the names and contents of all images; empty when there were none.
+        weights_sha256: Of the file of the extractor's weights; empty when it has none.
+        left_out: How many images were broken, and left out.
     """
 
     class_names: tuple[str, ...]
@@ -49,6 +53,10 @@ class RegionMeta:
     synthetic: bool = False
     seed: int | None = None
     digest: str = ""
+    image_size: int | None = None
+    images_sha256: str = ""
+    weights_sha256: str = ""
+    left_out: int = 0
 
     def to_json(self) -> str:
         """Return the text that stands in a file."""
@@ -87,6 +95,10 @@ _META_KINDS: dict[str, Any] = {
     "synthetic": bool,
     "seed": int | None,
     "digest": str,
+    "image_size": int | None,
+    "images_sha256": str,
+    "weights_sha256": str,
+    "left_out": int,
 }
 
 

@@ -215,7 +215,7 @@ def test_too_few_samples_are_refused(tmp_path: Path) -> None:
 def test_digits_and_tiles_cannot_be_confused(tmp_path: Path) -> None:
     assert dataset_folder(tmp_path, "synthetic") == tmp_path / "dataset"
     assert dataset_folder(tmp_path, "digits") == tmp_path / "digits" / "dataset"
-    with pytest.raises(PrepError, match="no source is named 'mnist'; there are synthetic, digits"):
+    with pytest.raises(PrepError, match="no source is named 'mnist'; there are synthetic, digits, eurosat"):
         prepare("mnist", tmp_path)
 
 

@@ -76,7 +76,7 @@ def test_a_shift_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "strength", "words"),
     [
-        ("fog", 0.5, "no shift is named 'fog'; there are haze, colour, contrast"),
+        ("fog", 0.5, "no shift is named 'fog'; there are haze, colour, contrast, noise"),
         ("haze", 1.5, r"haze of strength 1\.5; 0 to 1 are allowed"),
         ("haze", -0.1, "0 to 1 are allowed"),
         ("haze", float("nan"), "0 to 1 are allowed"),
