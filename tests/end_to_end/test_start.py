@@ -114,7 +114,7 @@ def test_others_read_the_record_while_the_run_writes_it(workspace: Workspace) ->
 
 def test_roles_that_are_killed_come_back_and_the_model_is_the_same(workspace: Workspace) -> None:
     """No committed round is lost or counted twice, or without a worker: `bin/kill-roles`, in short."""
-    place = Place(workspace.folder, ("--rounds", "16", "--epochs", "100", "--no-alone", "--no-picture"))
+    place = Place(workspace.folder, ("--rounds", "16", "--epochs", "250", "--no-alone", "--no-picture"))
     *kills, killed = place.killed(plan(rounds=16, kills=len(ROLES), seed=1))
 
     assert isinstance(killed, Outcome)

@@ -54,6 +54,10 @@ def _one(folder: Path, rounds: int, kills: int, seed: int, tls: bool) -> list[st
         else:
             killed = event
     complaints = judged(killed, undisturbed)
+    if done < kills:
+        complaints.append(
+            f"the run was over after {done} of {kills} kills; the machine is too busy to follow it"
+        )
     if not complaints:
         click.echo(
             f"seed {seed}: {done} kills in {rounds} rounds, model {killed.model_sha256[:12]} as without"
