@@ -94,8 +94,8 @@ class Numbered(Sequence[str]):
 # them: 3.2 for 512 features. A linear classifier that knew the centres would be right in some 75 %.
 SPREAD_OF_CENTRES = 0.1
 
-# Samples are scaled to a length of about 2.2, so that the usual step lengths neither crawl nor jump.
-SQUARED_LENGTH = 5.0
+# Samples are scaled to a length of about 8, so that the usual step lengths neither crawl nor jump.
+SQUARED_LENGTH = 60.0
 
 EVALUATION_SAMPLES = 2000
 
