@@ -14,7 +14,8 @@ import numpy as np
 import trio
 
 from federation.learning import Budget, Region, RegionMeta
-from gossip import MESSAGES, Address, GossipState, Timing
+from federation.offload import Offload
+from gossip import MESSAGES, Address, GossipState, Notary, Timing
 from gossip.learner import Learner
 from gossip.peer import GossipPeer, Leave
 from gossip.plan import Over, Plan, World
@@ -44,6 +45,17 @@ async def inline(work: Callable[[Callable[[], bool]], T]) -> T:
     return work(lambda: False)
 
 
+def _while_on(node: Node, work: Callable[[Callable[[], bool]], T]) -> Callable[[Callable[[], bool]], T]:
+    """What is still to be done when a machine crashes is not done: what is not on its disk, never is."""
+
+    def run(should_stop: Callable[[], bool]) -> T:
+        if node.crashed:
+            raise OSError(f"machine {node.name} has crashed")
+        return work(should_stop)
+
+    return run
+
+
 @dataclass
 class Site:
     """A machine with one peer: its settings, its disk, and what it told.
@@ -56,6 +68,10 @@ class Site:
         peer: The present instance, for a look inside.
         over: Why each life ended that ended by itself.
         reporters: Whom it tells how it is doing.
+        notary: Who seals what it says.
+        offload: Where its blocking work goes.
+        ahead_seconds: By how much its calendar is wrong.
+        make_peer: Makes its peer, once for each life of the actor.
     """
 
     name: str
@@ -67,6 +83,10 @@ class Site:
     over: list[Over] = field(default_factory=list)
     reporters: Sequence[Address] = ()
     wrap_store: Callable[[PeerStore], PeerStore] = lambda store: store
+    notary: Notary | None = None
+    offload: Offload = inline
+    ahead_seconds: float = 0.0
+    make_peer: Callable[[Plan, Learner, World], GossipPeer] = GossipPeer
 
     @property
     def database(self) -> Path:
@@ -114,7 +134,9 @@ class Site:
                 rng=random.Random(node.rng.getrandbits(64)),
                 open_store=lambda: self.wrap_store(GossipStore(self.database, RUN, self.plan.peer)),
                 find_seeds=lambda: self.seeds,
-                offload=inline,
+                notary=self.notary,
+                offload=lambda work: self.offload(_while_on(node, work)),
+                now_unix=lambda: trio.current_time() + self.ahead_seconds,
                 on_over=on_over,
             )
             learner = Learner(
@@ -125,7 +147,7 @@ class Site:
             )
 
             def make() -> GossipPeer:
-                self.peer = GossipPeer(self.plan, learner, world)
+                self.peer = self.make_peer(self.plan, learner, world)
                 return self.peer
 
             await system.listen(node.name, PORT)
@@ -152,7 +174,7 @@ class Network:
         plan: What all of them are to do.
     """
 
-    def __init__(self, sim: Simulation, folder: Path, names: str, **plan: Any) -> None:
+    def __init__(self, sim: Simulation, folder: Path, names: Sequence[str], **plan: Any) -> None:
         self.sim = sim
         seeds = [(names[0], PORT)]
         self.sites: dict[str, Site] = {}

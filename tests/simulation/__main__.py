@@ -8,15 +8,19 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from tests.simulation.cluster import SeedReport, run_seed
 from tests.simulation.cluster_report import Summary
 from tests.simulation.cluster_runs import run_seeds
-from tests.simulation.gossip_measure import QUICK, Kept, Plan, measure
-from tests.simulation.gossip_seasons import play_seasons
+from tests.simulation.gossip_measure import QUICK, Plan, measure
+from tests.simulation.gossip_seasons import Seasons, play_seasons, tell_season
 from tests.simulation.gossip_table import as_plain, lines, rows
+from tests.simulation.slices import Kept
+
+SOMETHING_LEFT = 3
 
 
 @click.command(context_settings={"show_default": True})
@@ -28,14 +32,20 @@ from tests.simulation.gossip_table import as_plain, lines, rows
 @click.option("--trace", type=click.Path(path_type=Path), help="Write every event of a single seed there.")
 @click.option("--gossip", is_flag=True, help="Measure the views of gossip beside their targets instead.")
 @click.option(
-    "--peers", is_flag=True, help="Play seasons of five peers of gossip instead: every fault, seed by seed."
+    "--peers", is_flag=True, help="Play seasons of peers of gossip instead: every fault, seed by seed."
 )
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="With --peers: whole peers, with actors, frames, virtual TCP and a gossip.db each.",
+)
+@click.option("--size", type=click.IntRange(3, 64), default=5, help="With --peers: how many there are.")
 @click.option("--quick", is_flag=True, help="With --gossip: small networks and few seeds, in some seconds.")
 @click.option("--json", "as_json", is_flag=True, help="With --gossip: write the table as JSON.")
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="With --gossip: keep what is measured there, and do not measure again what is there already.",
+    help="With --gossip or --peers: keep what is done there, and do not do again what is there already.",
 )
 @click.option(
     "--slice",
@@ -50,6 +60,8 @@ def main(
     trace: Path | None,
     gossip: bool,
     peers: bool,
+    whole: bool,
+    size: int,
     quick: bool,
     as_json: bool,
     keep: Path | None,
@@ -62,19 +74,22 @@ def main(
     cluster must work again when it is healed. The status is 1 when a law was broken.
 
     With --gossip, up to 1,024 peers without I/O, in virtual time: rounds to convergence, failure detection,
-    false deaths and bytes, each beside its target. The status is 1 when a target is missed, and 3 when the
-    slice is over and something is left to be measured.
+    false deaths and bytes, each beside its target. The status is 1 when a target is missed.
 
-    With --peers, five peers without I/O through seasons of every fault; then a core of them is mended, which
-    must come to agree. With --seeds 1 the season is told step by step.
+    With --peers, some peers through seasons of every fault; then a core of them is mended, which must come
+    to agree. Without I/O, or with --whole as they are. With --seeds 1 the season is told step by step.
+
+    With --keep, what is done adds up over several calls. The status is 3 when a slice is over and something
+    is left.
     """
+    if slice_seconds is not None and keep is None:
+        raise click.UsageError("--slice leaves something for the next call: say where, with --keep FILE")
+    slice_seconds = float("inf") if slice_seconds is None else slice_seconds
+    kept = None if keep is None else Kept(keep)
     if peers:
-        sys.exit(not play_seasons(range(first, first + seeds), jobs))
+        _play_seasons(Seasons(size, whole), range(first, first + seeds), jobs, kept, slice_seconds)
     if gossip:
-        if slice_seconds is not None and keep is None:
-            raise click.UsageError("--slice leaves something for the next call: say where, with --keep FILE")
-        _measure_gossip(QUICK if quick else Plan(seeds=seeds), jobs, as_json, keep, slice_seconds)
-        return
+        _measure_gossip(QUICK if quick else Plan(seeds=seeds), jobs, as_json, kept, slice_seconds)
     if trace is not None:
         if seeds != 1:
             raise click.UsageError("--trace is for one seed: add --seeds 1, and --first to say which")
@@ -116,22 +131,31 @@ def _run_one(seed: int, trace: Path) -> None:
     sys.exit(bool(report.violations))
 
 
+def _play_seasons(
+    seasons: Seasons, seeds: range, jobs: int, kept: Kept | None, slice_seconds: float
+) -> NoReturn:
+    if len(seeds) == 1:
+        sys.exit(not tell_season(seasons, seeds[0]))
+    well, left = play_seasons(seasons, seeds, jobs, kept, slice_seconds)
+    _exit(well, left, "seeds")
+
+
+def _exit(well: bool, left: int, what: str) -> NoReturn:
+    if left:
+        click.echo(f"{left:,} {what} are left; the same command goes on with them", err=True)
+    sys.exit(1 if not well else SOMETHING_LEFT if left else 0)
+
+
 def _measure_gossip(
-    plan: Plan, jobs: int, as_json: bool, keep: Path | None, slice_seconds: float | None
-) -> None:
+    plan: Plan, jobs: int, as_json: bool, kept: Kept | None, slice_seconds: float
+) -> NoReturn:
     began = time.monotonic()
 
     def tell(done: int, planned: int) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\x1b[K{done} of {planned} measurements", err=True, nl=False)
 
-    found, left = measure(
-        plan,
-        jobs,
-        tell,
-        kept=None if keep is None else Kept(keep),
-        slice_seconds=float("inf") if slice_seconds is None else slice_seconds,
-    )
+    found, left = measure(plan, jobs, tell, kept=kept, slice_seconds=slice_seconds)
     table = rows(found)
     missed = sum(not row.met for row in table)
     if sys.stderr.isatty():
@@ -143,9 +167,7 @@ def _measure_gossip(
             click.echo(line)
         seconds = time.monotonic() - began
         click.echo(f"\n{missed or 'no'} targets missed; measured in {seconds:,.0f} s with --jobs {jobs}")
-    if left:
-        click.echo(f"{left} measurements are left; the same command goes on with them", err=True)
-    sys.exit(1 if missed else 3 if left else 0)
+    _exit(not missed, left, "measurements")
 
 
 def _tell(report: SeedReport) -> None:

@@ -58,12 +58,10 @@ class Judge:
     Attributes:
         written: What was ever written under a name, None for a withdrawal.
         spoken: What each process has written last.
-        doubled: Names under which two processes lived at a time: either's word may be the last.
     """
 
     written: dict[str, set[bytes | None]] = field(default_factory=dict)
     spoken: dict[str, bytes | None] = field(default_factory=dict)
-    doubled: set[str] = field(default_factory=set)
     _contents: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
     _held: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 

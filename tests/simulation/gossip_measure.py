@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from tests.simulation.gossip_cells import (
@@ -23,6 +19,7 @@ from tests.simulation.gossip_cells import (
     idle_traffic,
     model_traffic,
 )
+from tests.simulation.slices import Kept, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,35 +192,6 @@ class Findings:
                 self.models[args[0], args[1]] = ModelTraffic(**found)
 
 
-class Kept:
-    """A file with a line of JSON for each measurement that is done, so that calls add up.
-
-    Args:
-        path: Where. It need not be there yet.
-
-    Attributes:
-        results: What is done, by the name of the task.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.results: dict[str, Any] = {}
-        text = path.read_text() if path.exists() else ""
-        self._torn = bool(text) and not text.endswith("\n")
-        for line in text.splitlines():
-            try:
-                read = json.loads(line)
-                self.results[read["task"]] = read["found"]
-            except (ValueError, KeyError, TypeError):
-                continue  # a call was killed while it wrote, so that measurement is not done
-
-    def add(self, task: Task, found: Any) -> None:
-        """Write down what came of a task."""
-        with self._path.open("a") as file:
-            file.write("\n" * self._torn + json.dumps({"task": task.name, "found": found}) + "\n")
-        self._torn = False
-
-
 def measure(
     plan: Plan,
     jobs: int,
@@ -254,27 +222,10 @@ def measure(
     ends_at = time.monotonic() + slice_seconds
     begun = (task for task in left if time.monotonic() < ends_at)
     done = len(planned) - len(left)
-    for task, result in _results(begun, jobs):
+    for task, result in spread(begun, Task.run, jobs):
         found.add(task, result)
         if kept is not None:
-            kept.add(task, result)
+            kept.add(task.name, result)
         done += 1
         told(done, len(planned))
     return found, len(planned) - done
-
-
-def _results(tasks: Iterable[Task], jobs: int) -> Iterator[tuple[Task, Any]]:
-    """Yield what comes of each task as it comes; a task is taken when a processor is free for it."""
-    if jobs == 1:
-        yield from ((task, task.run()) for task in tasks)
-        return
-    tasks = iter(tasks)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running: dict[Future[Any], Task] = {}
-        while True:
-            while len(running) < jobs and (task := next(tasks, None)) is not None:
-                running[pool.submit(task.run)] = task
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()

@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import count
 from random import Random
 from typing import Any
@@ -29,7 +30,7 @@ from gossip import (
     Timing,
     View,
 )
-from gossip.messages import GossipPiece
+from gossip.messages import GossipAnnounce, GossipPiece
 from tests.gossip.stores import MemoryStore
 from tests.gossip.wire import wire_bytes
 
@@ -47,6 +48,13 @@ def peer_name(number: int) -> str:
 def peer_address(number: int) -> Address:
     """Return where a node listens."""
     return f"10.0.{number >> 8}.{number & 255}", 7000
+
+
+@lru_cache(maxsize=16_384)
+def _usual_name(host: str) -> str:
+    """Return who usually listens there: a peer's address follows from its number."""
+    high, low = host.split(".")[2:]
+    return peer_name(int(high) << 8 | int(low))
 
 
 @dataclass(slots=True)
@@ -348,9 +356,7 @@ class Net:
         self.act(node, lambda now: node.view.on_message(message, now, authenticated))
 
     def _at_address_fast(self, address: Address) -> Node | None:
-        """The usual case: a peer's address follows from its number."""
-        high, low = address[0].split(".")[2:]
-        node = self.nodes.get(peer_name(int(high) << 8 | int(low)))
+        node = self.nodes.get(_usual_name(address[0]))
         return node if node is not None and node.address == address else self._at_address(address)
 
     def act(self, node: Node, act: Callable[[float], list[Outgoing]]) -> None:
@@ -363,9 +369,11 @@ class Net:
                 del self.nodes[node.handle]
             return
         if not self.announcing:
-            out = [each for each in out if type(each.message).__name__ != "GossipAnnounce"]
-        self.send(node, out)
-        self._wake_on_time(node)
+            out = [each for each in out if not isinstance(each.message, GossipAnnounce)]
+        if out:
+            self.send(node, out)
+        if self.probing:
+            self._wake_on_time(node)
 
     # --- time -----------------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ from tests.simulation.gossip_cells import (
     model_traffic,
     percentile,
 )
-from tests.simulation.gossip_measure import Findings, Kept, Plan, measure, tasks_of
+from tests.simulation.gossip_measure import Findings, Plan, measure, tasks_of
 from tests.simulation.gossip_table import as_plain, lines, rows
+from tests.simulation.slices import Kept
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.3])

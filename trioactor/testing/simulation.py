@@ -293,10 +293,13 @@ class Node:
         try:
             with network.at(self.name), self.scope:
                 await self.program(self, *self.args, task_status=task_status)
-        except Exception as error:
+        except (Exception, BaseExceptionGroup) as error:
             if not self.crashed:
                 raise
             self.sim.note("ghost", f"{self.name} {self.life} {type(error).__name__}")
+            cancelled = error.split(Exception)[1] if isinstance(error, BaseExceptionGroup) else None
+            if cancelled is not None:  # the simulation ends meanwhile
+                raise cancelled from None
         finally:
             self.ended.set()
             if not self.crashed:
