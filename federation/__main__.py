@@ -34,6 +34,13 @@ ROLES = (StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, Workers
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
 
+TRACK_EXAMPLES = """\b
+Examples:
+  bin/track --to tensorboard               then: tensorboard --logdir workspace/tensorboard
+  bin/track 7 --to mlflow:http://127.0.0.1:5000
+
+Exit status: 0 all was told; 1 a tracker could not be told all; 2 wrong usage; 130, 143 stopped."""
+
 EXPORT_EXAMPLES = """\b
 Examples:
   bin/export --out model.safetensors       the latest run's, with a config.json
@@ -176,6 +183,42 @@ def cleanup(workspace: Path) -> None:
 
     for line in trio.run(clean_up, workspace) or [f"nothing of ours runs for {workspace}"]:
         click.echo(line)
+
+
+@main.command(epilog=TRACK_EXAMPLES)
+@click.argument("run", required=False)
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="TRACKER",
+    help="tensorboard (in the workspace), tensorboard:DIR or mlflow:URI. Give it once for each.",
+)
+@click.option("--once", is_flag=True, help="Tell what there is, also of a run that goes on, and end.")
+@click.option("--wait", is_flag=True, help="Wait for a run that is not in the record yet.")
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path),
+    default=Path("workspace"),
+    envvar=variable_of("workspace"),
+    metavar="DIR",
+    help="Folder of the runs.",
+)
+@click.option(
+    "--db", type=click.Path(path_type=Path), metavar="FILE", help="Record [default: WORKSPACE/training.db]."
+)
+def track(
+    run: str | None, targets: tuple[str, ...], once: bool, wait: bool, workspace: Path, db: Path | None
+) -> None:
+    """Tell experiment trackers of RUN, by its name or number, or of the latest run, from its record.
+
+    A run that goes on is followed to its end. A tracker that was told before is told what is new.
+    """
+    from federation.tracking import track_program
+
+    database = db or workspace / "training.db"
+    sys.exit(track_program(database, run, targets, workspace, wait=wait, once=once))
 
 
 @main.command(epilog=EXPORT_EXAMPLES)

@@ -23,6 +23,7 @@ from federation.learning import (
     strategy_parameters,
 )
 from federation.rules import Rules
+from federation.targets import Target
 
 SOURCES = ("synthetic", "digits")
 DEFAULT_REGIONS = ("A", "B", "C")
@@ -108,6 +109,7 @@ class Settings:
     # Settings that say where and how, not what: the record of a run leaves them out.
     LOCAL: ClassVar[frozenset[str]] = frozenset(
         {"workspace", "plain", "listen", "provider", "provider_file", "tls", "tls_cert", "tls_key", "tls_ca"}
+        | {"track"}
     )
 
     # Under which heading the help shows the settings that a class adds.
@@ -564,12 +566,23 @@ class StartConfig(Learning, Deciding, InWorkspace, Listening):
     alone: bool = setting(True, "Let each worker train alone as well at the end, for comparison.")
     picture: bool = setting(True, "Draw the run into its folder when it has finished.")
     tls: bool = setting(False, "Have the roles speak mutual TLS, with certificates made for this run.")
+    track: tuple[str, ...] = setting(
+        (),
+        "Tell an experiment tracker of each round, beside the run: tensorboard (in the workspace), "
+        "tensorboard:DIR or mlflow:URI. Give it once for each.",
+        metavar="TRACKER",
+    )
     in_process: bool = setting(False, "Run all roles in this process, for breakpoints and tests.")
     plain: bool = setting(False, "Print lines instead of a live table.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_run_name(self.name, "--name")
+        for text in self.track:
+            try:
+                Target.parse(text)
+            except ValueError as error:
+                raise SettingsError(f"--track {error}") from error
         if self.tls and self.in_process:
             raise SettingsError(
                 "--tls and --in-process: in one process nothing crosses a network; leave one of them out"

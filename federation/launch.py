@@ -50,6 +50,7 @@ from federation.roles import (
 )
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
+from federation.tracking import Tracking, start_tracking
 from federation.view import ProcessChanged, RunView, reduce
 from federation.worker import Worker
 from federation.workspace import RunFolder, forget_the_dead, read_address, wait_for_address
@@ -76,11 +77,13 @@ class Outcome:
         view: The run at its end.
         status: What the shell is told.
         reason: Why it did not finish, in words; empty when it did.
+        notes: What else people should know, a sentence each.
     """
 
     view: RunView
     status: ExitStatus
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +190,16 @@ async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Scree
             )
             nursery.start_soon(_end_on_request, system, watch, stop)
             nursery.start_soon(_observe, system, folder, watch, config)
+            tracking = await start_tracking(system, config, folder)
             await watch.over.wait()
             hurried = stop.wanted.is_set() or watch.failure is not None
             await _let_them_end(system, roles, STOP_SECONDS / 2 if hurried else LAST_SECONDS)
             await crew.kill()  # all at once, where a stop would take one after the other
+            notes = await _finish_tracking(tracking, stop)
             nursery.cancel_scope.cancel()
         forget_the_dead(config.workspace)
         screen.tick(trio.current_time())
-    return watch.outcome(stop)
+    return replace(watch.outcome(stop), notes=notes)
 
 
 def roles_of(config: StartConfig, folder: RunFolder) -> list[Role]:
@@ -370,6 +375,23 @@ async def _let_them_end(system: ActorSystem, roles: Sequence[Role], seconds: flo
                 await wait_until_ended(process)
 
 
+async def _finish_tracking(tracking: Tracking | None, stop: Stop) -> tuple[str, ...]:
+    """Let the trackers be told the rest, unless somebody wants the program to end."""
+    if tracking is None:
+        return ()
+    notes: tuple[str, ...] = ()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _hurry() -> None:
+            await stop.wanted.wait()
+            nursery.cancel_scope.cancel()
+
+        notes = await tracking.finish()
+        nursery.cancel_scope.cancel()
+    return notes
+
+
 # --- all roles in this process --------------------------------------------------------------
 
 
@@ -384,10 +406,12 @@ async def run_in_process(
             await system.actor_of(partial(Observer, provider, watch.see), "observer")
             nursery.start_soon(watch.tick)
             nursery.start_soon(_pass_on, stop, provider)
+            tracking = await start_tracking(system, config, folder)
             await watch.over.wait()
+            notes = await _finish_tracking(tracking, stop)
             nursery.cancel_scope.cancel()
         screen.tick(trio.current_time())
-    return watch.outcome(stop)
+    return replace(watch.outcome(stop), notes=notes)
 
 
 def cast_in_process(

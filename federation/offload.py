@@ -27,6 +27,14 @@ async def in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     return await trio.to_thread.run_sync(partial(work, _stop_when_cancelled))
 
 
+async def in_thread_left_behind(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Run the work in a thread that is left behind when this is cancelled: it may wait for a far server.
+
+    Only for work whose end nobody else needs to know of. Asked again, `should_stop` still raises.
+    """
+    return await trio.to_thread.run_sync(partial(work, _stop_when_cancelled), abandon_on_cancel=True)
+
+
 def _stop_when_cancelled() -> bool:
     trio.from_thread.check_cancelled()
     return False

@@ -17,6 +17,7 @@ from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.processes import python_command
 from federation.roles import open_record, read_region
+from federation.targets import PACKAGES, Target
 from federation.workspace import RunFolder, reachable_host
 from trioactor import ActorSystem
 
@@ -74,6 +75,22 @@ def check_tls(config: StartConfig) -> None:
             "--tls: certificates are made with the package cryptography, which is not installed here; get it "
             "with pip install 'trioactor[tls]', or give --tls to bin/start-provider-mode, which installs it"
         )
+
+
+def check_trackers(config: StartConfig) -> None:
+    """See that the packages are there by which trackers are told.
+
+    Raises:
+        SettingsError: One is missing.
+    """
+    for text in config.track:
+        package = PACKAGES[Target.parse(text).kind]
+        if importlib.util.find_spec(package) is None:
+            raise SettingsError(
+                f"--track {text}: it needs the package {package}, which is not installed here; get it with "
+                "pip install 'trioactor[tracking]', or give --track to bin/start-provider-mode, which "
+                "installs it"
+            )
 
 
 def make_certificates(config: StartConfig, folder: RunFolder) -> None:

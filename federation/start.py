@@ -17,6 +17,7 @@ from federation.preflight import (
     check_address,
     check_record,
     check_tls,
+    check_trackers,
     make_certificates,
     ready_regions,
     say,
@@ -32,7 +33,7 @@ from persistence import DatabaseError, RoundPersistence
 
 # What may be given anew to a run that goes on. Anything else would make it another run.
 FREE_WHEN_RESUMED = frozenset(
-    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture", "tls"}
+    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture", "tls", "track"}
 )
 
 LAUNCHER = "bin/start-provider-mode"
@@ -50,6 +51,7 @@ def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
         config, folder = _resumed(config, chosen) if config.resume else (config, None)
         check_address(config)
         check_tls(config)
+        check_trackers(config)
         regions = ready_regions(config)
         if folder is None:
             folder = new_run_folder(config.workspace, config.run_label, datetime.now())
@@ -171,6 +173,8 @@ def was_stopped(status: ExitStatus) -> bool:
 
 
 def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: int) -> None:
+    for note in outcome.notes:
+        say(note)
     elsewhere = "" if config.workspace == StartConfig().workspace else f" --workspace {config.workspace}"
     if outcome.status is ExitStatus.FINISHED:
         places = {

@@ -94,7 +94,7 @@ ORDER: dict[str, str] = {
     """,
     "prep": """
         errors brushes tiles patches synthetic digits shifts regions plans split
-        images decode weights extractors backbones fetch unfinished extract eurosat
+        images decode weights extractors backbones fetch unfinished extraction eurosat
         prepare picture preview terminal certificates usage
     """,
 }
@@ -123,7 +123,12 @@ DEDICATED = {
 }
 
 # Where a package on the index is imported by another name.
-NAMES = {"pillow": "PIL", "scikit_learn": "sklearn", "opentelemetry_api": "opentelemetry"}
+NAMES = {
+    "mlflow_skinny": "mlflow",
+    "opentelemetry_api": "opentelemetry",
+    "pillow": "PIL",
+    "scikit_learn": "sklearn",
+}
 
 # Actors and messages work without NumPy; arrays hook in from one module.
 NUMPY_HOOK = "trioactor/arrays.py"
@@ -167,7 +172,7 @@ SEAMS: dict[tuple[str, str], str] = {
     ("federation/start.py", "datetime.datetime.now"): "the same, when all roles are started together",
     ("federation/roles.py", "time.time"): "when things happened, for the record; nothing waits by it",
     ("prep/terminal.py", "time.monotonic"): "how many a second, for people",
-    ("prep/extract.py", "trio.to_thread.run_sync"): "decoding, the model and the disk",
+    ("prep/extraction.py", "trio.to_thread.run_sync"): "decoding, the model and the disk",
     ("federation/simulation/simulation.py", "time.time"): "when a simulation ran, for the record",
     ("federation/simulation/on_ray.py", "secrets"): "the token of a cluster that is started here",
     ("prep/__main__.py", "datetime.datetime.now"): "from when on a new certificate is valid",
