@@ -98,4 +98,4 @@ class InlineEngine:
 
     async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
-        return [await self._offload(lambda should_stop: self._trainer.train(assignment, places, should_stop))]
+        return await self._offload(lambda should_stop: self._trainer.train(assignment, places, should_stop))

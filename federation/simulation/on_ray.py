@@ -131,14 +131,16 @@ class RayEngine:
                 await in_thread(lambda _: _cancel(task))
             raise
         try:
-            parts.append(future.result())
+            parts.extend(future.result())
         except RayError as error:
             raise EngineFailed(
                 f"--engine ray: a piece of work failed for good: {_in_a_line(error)}"
             ) from error
 
 
-def train_on_ray(bench: Bench, held: tuple[Any], assignment: Assignment, piece: Sequence[int]) -> Answers:
+def train_on_ray(
+    bench: Bench, held: tuple[Any], assignment: Assignment, piece: Sequence[int]
+) -> list[Answers]:
     """Train a piece of work. Runs in a process of the cluster, which makes its trainer once."""
     return _trainer_here(bench, held).train(assignment, piece)
 

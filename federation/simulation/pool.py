@@ -92,7 +92,7 @@ class PoolEngine:
 
         for attempt in range(1, TRIES + 1):
             try:
-                parts.append(
+                parts.extend(
                     await self._run_sync(
                         train_in_process,
                         self._bench,
@@ -117,7 +117,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def train_in_process(bench: Bench, assignment: Assignment, piece: Sequence[int]) -> Answers:
+def train_in_process(bench: Bench, assignment: Assignment, piece: Sequence[int]) -> list[Answers]:
     """Train a piece of work. Runs in a process of the pool, which makes its trainer once."""
     return _trainer_here(bench).train(assignment, piece)
 

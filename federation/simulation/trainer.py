@@ -74,13 +74,15 @@ class Trainer:
 
     def train(
         self, assignment: Assignment, places: Sequence[int], should_stop: Callable[[], bool] = never
-    ) -> Answers:
-        """Train the workers at these places.
+    ) -> list[Answers]:
+        """Train the workers at these places; return their answers, in parts, in any order.
 
         Raises:
             TrainingStopped: `should_stop` said so.
         """
-        return joined([self._batch(assignment, batch, should_stop) for batch in self._batches(places)])
+        return [
+            part for batch in self._batches(places) for part in self._batch(assignment, batch, should_stop)
+        ]
 
     def _batches(self, places: Sequence[int]) -> Iterator[dict[int, Samples]]:
         """Yield workers that have equally many samples, with these.
@@ -100,15 +102,15 @@ class Trainer:
 
     def _batch(
         self, assignment: Assignment, batch: dict[int, Samples], should_stop: Callable[[], bool]
-    ) -> Answers:
+    ) -> list[Answers]:
         places, parts = list(batch), list(batch.values())
         alone = not self._vectorised or (self._checks and len(batch) == 1)
         if alone or (self._checks and not self._has_equal_bytes(assignment, places, parts, should_stop)):
-            return joined([self._one(assignment, *one, should_stop) for one in batch.items()])
+            return [self._one(assignment, *one, should_stop) for one in batch.items()]
         trained = self._train_many(parts, assignment, self._generators(assignment, places), should_stop)
         if trained is None:
             raise TrainingStopped(f"stopped while {len(places)} workers were trained")
-        return self._sound(assignment, places, parts, trained)
+        return [self._sound(assignment, places, parts, trained)]
 
     def _sound(
         self, assignment: Assignment, places: list[int], parts: list[Samples], trained: Trained
