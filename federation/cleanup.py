@@ -6,9 +6,10 @@ start time that they still have. A database is never touched.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from federation.workspace import Running, all_registered
 
 GRACE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
+LOOPBACK = "127."  # what an address begins with that nobody dials from another machine
 
 
 async def clean_up(workspace: Path) -> list[str]:
@@ -42,7 +44,27 @@ def _tidy(workspace: Path, entries: Sequence[Running], alive: Sequence[Running])
         if path.exists():
             path.unlink()
             done.append(f"removed {path}: its Provider is gone")
+    for path in _left_places(workspace, {one.pid for one in entries}):
+        path.unlink(missing_ok=True)
+        done.append(f"removed {path}: nobody is there any more")
     return done
+
+
+def _left_places(workspace: Path, pids: Container[int]) -> Iterator[Path]:
+    """Yield the files in which peers and reporters of gossip say where they are, and are no more.
+
+    The folder may be shared between machines. So what speaks of another host is left alone, but for what
+    was written by one of these processes.
+    """
+    for folder in (workspace / "peers", *sorted(workspace.glob("runs/*/peers"))):
+        for path in sorted(folder.glob("*.json")):
+            try:
+                place = json.loads(path.read_text())
+                host, pid = str(place["host"]), int(place["pid"])
+            except (OSError, ValueError, KeyError, TypeError):
+                host, pid = LOOPBACK, 0  # half written by one that was killed
+            if pid in pids or host.startswith(LOOPBACK) or host in ("localhost", "::1"):
+                yield path
 
 
 async def _end(processes: Sequence[Running]) -> None:

@@ -182,3 +182,28 @@ def test_what_is_stale_is_removed_and_the_record_is_not(tmp_path: Path) -> None:
 
 async def test_where_nothing_is_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert await clean_up(tmp_path / "none") == []
+
+
+def test_cleanup_removes_what_says_where_peers_were_but_not_what_another_machine_says(tmp_path: Path) -> None:
+    here, elsewhere, named, torn = (tmp_path / "peers" / f"peer-{name}.json" for name in "ABCD")
+    in_run = tmp_path / "runs" / "one" / "peers" / "reporter-launcher.json"
+    place_file(here, "127.0.0.1", 2**22 + 1)
+    place_file(elsewhere, "10.1.2.3", 2**22 + 2)
+    place_file(named, "site.example", 2**22 + 3)  # it listened where others can dial, and was registered here
+    place_file(in_run, "127.0.0.1", 2**22 + 4)
+    torn.write_text('{"host": "127.')
+    (tmp_path / "processes").mkdir()
+    entry = {"role": "peer", "pid": 2**22 + 3, "started_ticks": 1}
+    (tmp_path / "processes" / "some.json").write_text(json.dumps(entry))
+
+    done = trio.run(clean_up, tmp_path)
+
+    assert elsewhere.exists()
+    assert not any(path.exists() for path in (here, named, torn, in_run))
+    assert f"removed {here}: nobody is there any more" in done
+
+
+def place_file(path: Path, host: str, pid: int) -> None:
+    """Say as a peer of gossip does where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"host": host, "port": 7001, "pid": pid}) + "\n")
