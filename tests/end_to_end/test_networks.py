@@ -30,6 +30,7 @@ from federation.roles import (
     run_provider,
     run_workers,
 )
+from federation.simulation import SimulationConfig, simulate
 from federation.stopping import Stop
 from federation.workspace import wait_for_address
 from persistence import RoundPersistence
@@ -65,7 +66,9 @@ def place(workspace: Workspace, pixels: Path) -> Workspace:
     return workspace
 
 
-def test_a_convolutional_network_through_the_roles_has_the_bytes_of_one_loop(place: Workspace) -> None:
+def test_a_convolutional_network_has_the_same_bytes_through_the_roles_in_a_simulation_and_in_one_loop(
+    place: Workspace,
+) -> None:
     members = [
         place.begin("federation", "workers", *CONVOLUTIONAL, "--region", "A", "--region", "B"),
         place.begin("federation", "evaluator", *CONVOLUTIONAL),
@@ -77,10 +80,24 @@ def test_a_convolutional_network_through_the_roles_has_the_bytes_of_one_loop(pla
     for member in members:
         assert member.wait() == 0, member.stderr
 
+    simulated = SimulationConfig(
+        workspace=place.path,
+        run="simulated",
+        partition="regions",
+        region=("A", "B"),
+        model=CONVOLUTIONAL[1],
+        rounds=2,
+        epochs=1,
+        batch_size=8,
+        learning_rate=0.05,
+        seed=4,
+    )
+    result = trio.run(simulate, simulated)
+
     regions = {name: load_region(place.path / "dataset" / f"region_{name}.npz") for name in "AB"}
     first = convolutional(PIXELS, len(CLASSES), generator_for(4, "model"))
     alone = train_together(regions, BUDGET, model=first)
-    assert sha_of(provider) == model_sha256(alone.get_weights())
+    assert sha_of(provider) == result.model_sha256 == model_sha256(alone.get_weights())
 
 
 def test_a_convolutional_network_goes_round_among_peers(place: Workspace) -> None:
