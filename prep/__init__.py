@@ -22,7 +22,7 @@ save_split(split.regions, workspace / "dataset")
 from .backbones import TorchExtractor, backbone_names
 from .errors import MissingExtra, PrepError
 from .eurosat import Extraction, extract_images
-from .extract import Extracted, extract, extract_features
+from .extraction import Extracted, extract, extract_features
 from .extractors import Extractor, PatchExtractor
 from .fetch import Inputs, find_inputs
 from .images import EUROSAT_COUNTS, ImageTree, check_whole, list_images

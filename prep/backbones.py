@@ -158,10 +158,9 @@ class TorchExtractor:
         try:
             found = self.features(black)
         except (AssertionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PrepError(
                 f"{self.name} takes no images of {self.image_size} x {self.image_size} pixels here "
-                f"({reason}); choose another --image-size, or leave it out for that of its weights"
+                f"({_first_line(error)}); choose another --image-size, or leave it out"
             ) from error
         return int(found.shape[1])
 
@@ -183,7 +182,7 @@ def _headless(name: str, weights: Path) -> torch.nn.Module:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # what a file of another kind raises has no base in common
         raise PrepError(
-            f"{weights} does not hold the weights of {name}: {str(error).splitlines()[0]} "
+            f"{weights} does not hold the weights of {name}: {_first_line(error)}. "
             f"Name the file that was made for {name}"
         ) from error
     heads = [path for path, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
@@ -206,7 +205,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise PrepError(
-            f"--device {name}: it cannot be used here ({str(error).splitlines()[0]}); use auto, cpu or cuda"
+            f"--device {name}: it cannot be used here ({_first_line(error)}); use auto, cpu or cuda"
         ) from error
     return device
 
@@ -229,6 +228,11 @@ def _as_colours(values: list[float]) -> torch.Tensor:
     import torch
 
     return torch.tensor(values).view(1, 3, 1, 1) * _GREATEST_PIXEL
+
+
+def _first_line(error: Exception) -> str:
+    """Return what torch says, without the advice that follows; the kind of error when it says nothing."""
+    return next(iter(str(error).splitlines()), "").strip(" .:") or type(error).__name__
 
 
 @contextmanager

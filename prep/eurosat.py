@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backbones import DEFAULT_BACKBONE, TorchExtractor
-from .extract import Extracted, extract_features
+from .extraction import Extracted, extract_features
 from .extractors import Extractor, PatchExtractor
 from .fetch import Say, find_inputs
 from .images import ImageTree, check_whole, list_images

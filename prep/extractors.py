@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.learning import one_blas_thread
+
 from .brushes import SIZE
 from .errors import PrepError
 from .patches import FEATURE_COUNT, PatchBank
@@ -68,8 +70,10 @@ class PatchExtractor:
         }
         self.conditions: Mapping[str, object] = {}
         self.weights_sha256 = ""
-        self._bank = PatchBank.make(BANK_SEED)
+        with one_blas_thread():
+            self._bank = PatchBank.make(BANK_SEED)
 
     def features(self, images: Images) -> Features:
         """Return float32 (images, 512), image by image."""
-        return np.stack([self._bank.features(image) for image in images])
+        with one_blas_thread():
+            return np.stack([self._bank.features(image) for image in images])

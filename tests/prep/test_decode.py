@@ -38,7 +38,7 @@ def test_others_are_resized_as_the_weights_ask(tree_folder: Path) -> None:
             image.convert("RGB"), [224, 224], wanted.interpolation, antialias=wanted.antialias
         )
 
-    assert (decode(path, 224).pixels == np.asarray(theirs)).all()
+    np.testing.assert_array_equal(decode(path, 224).pixels, np.asarray(theirs))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])

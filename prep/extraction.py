@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import trio
+from outcome import Outcome, capture
 
 from federation.learning import Region, RegionError, RegionMeta, load_features, load_meta, save_features
 
@@ -56,7 +57,7 @@ class _Batch:
     """Some images, which are decoded while the model has others; `ready` is set when they are."""
 
     names: Sequence[str]
-    images: list[Decoded] = field(default_factory=list)
+    decoded: Outcome[list[Decoded]] | None = None
     ready: trio.Event = field(default_factory=trio.Event)
 
 
@@ -180,11 +181,11 @@ async def _decode_ahead(
 ) -> None:
     """Send the batches in their order, and decode each in a thread; no more than the channel holds."""
 
-    def decode_all(batch: _Batch) -> None:
-        batch.images = [decode(folder / name, image_size) for name in batch.names]
+    def decode_all(names: Sequence[str]) -> list[Decoded]:
+        return [decode(folder / name, image_size) for name in names]
 
     async def decode_one(batch: _Batch) -> None:
-        await trio.to_thread.run_sync(decode_all, batch)
+        batch.decoded = await trio.to_thread.run_sync(capture, decode_all, batch.names)
         batch.ready.set()
 
     async with send, trio.open_nursery() as nursery:
@@ -199,8 +200,10 @@ def _rows_of(batch: _Batch, extractor: Extractor, skip_broken: bool) -> Rows:
 
     Raises:
         PrepError: An image is broken and must not be, or a feature is no finite number.
+        OSError: An image could not be read.
     """
-    images = batch.images
+    assert batch.decoded is not None  # it is ready
+    images = batch.decoded.unwrap()
     broken = [
         (name, one.problem) for name, one in zip(batch.names, images, strict=True) if one.pixels is None
     ]
