@@ -115,16 +115,12 @@ class ArrayHook:
 
 def decoders(arriving: Arriving) -> dict[int, Callable[[Any, bool], Any]]:
     """Return what cbor2 is to call for the tags of arrays."""
+    return {**_FLAT, ARRAY_TAG: lambda value, _immutable: _array(value, arriving)}
 
-    def refuse(tag: int) -> Callable[[Any, bool], Any]:
-        refused = Refused(f"typed arrays with the tag {tag} are not taken; send little-endian ones, 64 to 87")
-        return lambda _value, _immutable: refused
 
-    return {
-        **{tag: _flat(dtype) for tag, dtype in DTYPES.items()},
-        **{tag: refuse(tag) for tag in OTHER_TAGS},
-        ARRAY_TAG: lambda value, _immutable: _array(value, arriving),
-    }
+def _refuse(tag: int) -> Callable[[Any, bool], Any]:
+    refused = Refused(f"typed arrays with the tag {tag} are not taken; send little-endian ones, 64 to 87")
+    return lambda _value, _immutable: refused
 
 
 def _flat(dtype: np.dtype[Any]) -> Callable[[Any, bool], np.ndarray[Any, Any] | Refused]:
@@ -138,6 +134,13 @@ def _flat(dtype: np.dtype[Any]) -> Callable[[Any, bool], np.ndarray[Any, Any] | 
         return frombuffer(value, dtype)
 
     return made
+
+
+# Made once: every connection has a codec.
+_FLAT: Mapping[int, Callable[[Any, bool], Any]] = {
+    **{tag: _flat(dtype) for tag, dtype in DTYPES.items()},
+    **{tag: _refuse(tag) for tag in OTHER_TAGS},
+}
 
 
 def _array(value: Any, arriving: Arriving) -> np.ndarray[Any, Any] | Refused:

@@ -228,7 +228,7 @@ class Codec:
         arrays = decoders(self._arriving) if decoders is not None else {}
         self._loads = partial(
             loads,
-            semantic_decoders={**{tag: _refuser(tag) for tag in BUILT_IN_TAGS}, **arrays},
+            semantic_decoders={**_REFUSERS, **arrays},
             max_depth=limits.depth + 1,  # the pair with the token is one more
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -459,6 +459,9 @@ class Codec:
 def _refuser(tag: int) -> Callable[[Any, bool], Refused]:
     refused = Refused(f"the tag {tag} is not allowed here")
     return lambda _value, _immutable: refused
+
+
+_REFUSERS: Final = {tag: _refuser(tag) for tag in BUILT_IN_TAGS}  # made once: every connection has a codec
 
 
 def check_items(data: bytes, limit: int, error: type[Exception]) -> None:

@@ -19,6 +19,7 @@ import trio
 
 from trioactor import framing
 from trioactor.codec import Codec, Tail
+from trioactor.complaints import Complaints
 from trioactor.envelope import Envelope
 from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
@@ -57,7 +58,9 @@ from trioactor.intake import Desk, Intake
 from trioactor.limits import Limits
 from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
+from trioactor.pace import LOOKS_PER_STALL, Look, Pace
 from trioactor.tls import in_plain_words
+from trioactor.turns import Turn, Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
 from trioactor.vocabulary import MessageShape
@@ -74,10 +77,7 @@ BETWEEN_BYTES = 4 * 1024
 # Below this it is cheaper to receive into a buffer and copy than to receive in place.
 IN_PLACE_BYTES = 16 * 1024
 
-# So many frames of one peer are handled before the others have their turn.
-FRAMES_PER_TURN = 64
-
-# So many frames that do nothing may come between two looks at the peer, every 2 s by default. Pings of one
+# So many frames that do nothing may come between two looks at the peer, every second by default. Pings of one
 # that is well-behaved come every few seconds.
 MAX_IDLE_FRAMES = 1_000
 
@@ -166,6 +166,17 @@ class Surroundings(Protocol):
     @property
     def unread(self) -> Unread:
         """The memory that answers take until peers read them."""
+
+    @property
+    def turns(self) -> Turns:
+        """Who of the readers goes on."""
+
+    @property
+    def complaints(self) -> Complaints:
+        """What the log is told of peers."""
+
+    def note_offence(self, address: tuple[str, int]) -> None:
+        """A peer that came from there had to be turned away or cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +299,7 @@ class Connection:
         self._unwatch: dict[int, Callable[[], None]] = {}
         self._heard_at = trio.current_time()
         self._pings = 0
+        self._turn = Turn(around.turns)
         self._idle_frames = 0  # that have come since the last look at the peer
         self._endings = 0  # actors that the peer waits for to end
         self._noted = False  # whether something unfinished of this peer is on the books
@@ -357,9 +369,9 @@ class Connection:
 
         self.writer.finish(last_words)
 
-    def say(self, frame: Control) -> None:
+    def say(self, frame: Control, written: Callable[[], None] | None = None) -> None:
         """Send a small frame."""
-        self.writer.say(self._codec.encode_control(frame))
+        self.writer.say(self._codec.encode_control(frame), written)
 
     async def _write(self) -> None:
         try:
@@ -375,7 +387,8 @@ class Connection:
         """End the connection for something that the peer did, or did not do."""
         if self.reason is None:
             self._around.counts.cut_off += 1
-            self._home.log.warning("%s:%d was cut off: %s", *self.peer.address, reason)
+            self._around.note_offence(self.peer.address)
+            self._around.complaints.write(self.peer.address, "was cut off", reason)
         self.end(reason)
 
     # --- life -----------------------------------------------------------------------------------------
@@ -385,7 +398,7 @@ class Connection:
         limits = self._limits
         wanted_seconds = max(self._hello.silence_seconds / 3, LEAST_BEAT_SECONDS)
         beat_seconds = min(limits.heartbeat_seconds, wanted_seconds)
-        tick_seconds = min(beat_seconds, limits.stall_seconds / 2)
+        tick_seconds = min(beat_seconds, limits.stall_seconds / LOOKS_PER_STALL)
         spoken = self.writer.written
         spoken_at = trio.current_time()
         pace = Pace(limits)
@@ -401,25 +414,25 @@ class Connection:
             silence = now - self._heard_at
             if silence >= limits.silence_seconds:
                 self._cut_off(f"not one byte came from the peer for {silence:.0f} s")
-            slow = pace.judge(now, self._decoder.unfinished, self.writer.written, self.writer.began_at)
+            writer = self.writer
+            slow = pace.judge(Look(now, self._decoder.unfinished, writer.written, writer.began_at))
             if slow is not None:
                 self._cut_off(slow)
 
     # --- reading --------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        turn = self._turn
         try:
             more = True
             while more:  # the first frames may have come with the hello, and are here already
-                left = FRAMES_PER_TURN
                 while (event := self._decoder.next_event()) is not None:
-                    self._on_event(event)
-                    left -= 1
-                    if not left:
-                        left = FRAMES_PER_TURN
-                        await trio.lowlevel.checkpoint()
+                    if turn.spend(self._on_event(event)):
+                        await turn.over()
                 self._note_unfinished()
+                turn.rest()
                 more = bool(await self._receive())
+                turn.spend(0)
             self.end("the peer closed the connection")
         except WireError as error:
             self._cut_off(f"the peer broke the protocol: {error}")
@@ -428,6 +441,8 @@ class Connection:
         except Exception as error:  # the fence
             self._home.log.exception("a frame from %s:%d could not be handled", *self.peer.address)
             self._cut_off(f"a frame could not be handled: {error!r}")
+        finally:
+            turn.rest()
 
     async def _receive(self) -> int:
         place = self._decoder.place_now
@@ -450,10 +465,12 @@ class Connection:
             size = 0 if unfinished is None else unfinished[1]
             self._around.unfinished.note(self._cut_off, size, self._heard_at)
 
-    def _on_event(self, event: framing.Event) -> None:
+    def _on_event(self, event: framing.Event) -> int:
+        """Handle it, and return how many bytes it had."""
         match event:
             case bytes():
                 self._handle(self._codec.decode(event))
+                return len(event)
             case Head(payload, tail_bytes):
                 frame = self._codec.decode(payload, tail_bytes)
                 if not isinstance(frame, MessageFrame | Answer):
@@ -461,6 +478,7 @@ class Connection:
                 tail = self._codec.tail
                 self._decoder.place(tail.places if tail.expected else [])
                 self._pending = frame, tail
+                return len(payload)
             case framing.Tail():
                 assert self._pending is not None
                 frame, tail = self._pending
@@ -468,6 +486,7 @@ class Connection:
                 if not tail.expected or not tail.sound():
                     frame = frame.spoilt("what came behind the head is not what the head announced")
                 self._handle(frame)
+                return 0
 
     def _handle(self, frame: Frame) -> None:
         handler = self._handlers.get(type(frame))
@@ -531,7 +550,7 @@ class Connection:
         """A message that is not acceptable ends alone; its credit is given back."""
         self._count_idle()
         self._around.counts.refused[type(refusal).__name__] += 1
-        self._home.log.warning("from %s:%d: %s", *self.peer.address, refusal)
+        self._around.complaints.write(self.peer.address, "sent what is refused", refusal)
 
     def _on_cancel(self, frame: Cancel) -> None:
         if not self._intake.cancel(frame.ask):
@@ -539,21 +558,23 @@ class Connection:
 
     # --- answers to the peer: see `intake.Answers` --------------------------------------------------------
 
-    def answer(self, ask: int, question: Envelope | None, value: Any) -> None:
+    def answer(
+        self, ask: int, question: Envelope | None, value: Any, written: Callable[[], None] | None = None
+    ) -> None:
         """The handler returned `value`."""
         try:
             reply = None if question is None else self._codec.reply_shape(question.message)
-            self.writer.answer(self._codec.encode_answer(ask, value, reply))
+            self.writer.answer(self._codec.encode_answer(ask, value, reply), written)
         except CannotEncode as error:
-            self.refuse(ask, HandlerFailed(str(error)))
+            self.refuse(ask, HandlerFailed(str(error)), written)
 
-    def refuse(self, ask: int, error: DeliveryError) -> None:
+    def refuse(self, ask: int, error: DeliveryError, written: Callable[[], None] | None = None) -> None:
         """The question ended in `error`."""
-        self.say(Failure.of(ask, error))
+        self.say(Failure.of(ask, error), written)
 
-    def forget(self, ask: int) -> None:
+    def forget(self, ask: int, written: Callable[[], None] | None = None) -> None:
         """The question was given up by its asker, and this is the last that is said of it."""
-        self.say(Failure(ask, CANCELLED, "", ""))
+        self.say(Failure(ask, CANCELLED, "", ""), written)
 
     def credit(self, actor_id: str, messages: int, size: int) -> None:
         """The mailbox of the actor has taken so many tells."""
@@ -665,45 +686,6 @@ class Connection:
             await target.end(graceful=frame.graceful)
         self._endings -= 1
         self.answer(frame.ask, None, None)
-
-
-class Pace:
-    """Whether the peer sends and reads at least as fast as it must.
-
-    It is looked at over windows of `stall_seconds`, and only when it had something to do all the time.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._least = limits.least_bytes_per_second * limits.stall_seconds
-        self._since: float | None = None
-        self._unfinished: tuple[int, int] | None = None
-        self._written = 0
-
-    def judge(
-        self, now: float, unfinished: tuple[int, int] | None, written: int, began_at: float | None
-    ) -> str | None:
-        """Return what is too slow, None when nothing is.
-
-        Args:
-            now: trio's time.
-            unfinished: What has begun to come: its number, and how many bytes of it are there.
-            written: How many bytes the stream has taken.
-            began_at: Since when it has not taken what it was given; None when it has taken all.
-        """
-        if self._since is not None and now - self._since < self._limits.stall_seconds:
-            return None
-        before, self._unfinished = self._unfinished, unfinished
-        written_before, self._written = self._written, written
-        since, self._since = self._since, now
-        if since is None:
-            return None
-        least = f"{self._limits.least_bytes_per_second:,} bytes a second"
-        if before and unfinished and before[0] == unfinished[0] and unfinished[1] - before[1] < self._least:
-            return f"the peer began a frame and sends it at less than {least}"
-        if began_at is not None and began_at <= since and written - written_before < self._least:
-            return f"the peer reads at less than {least}"
-        return None
 
 
 def _nothing() -> None:

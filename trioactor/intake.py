@@ -8,7 +8,7 @@ is told to the peer as credit, so a slow actor stops its own senders and nobody 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -83,24 +83,29 @@ class Asked:
     def succeed(self, value: Any) -> None:
         """See `ReplyTo`."""
         if self._intake.settle(self):
-            self._intake.answers.answer(self.ask, self.envelope, value)
+            self._intake.answers.answer(self.ask, self.envelope, value, self.written)
 
     def fail(self, error: DeliveryError) -> None:
         """See `ReplyTo`."""
         if self._intake.settle(self):
-            self._intake.answers.refuse(self.ask, error)
+            self._intake.answers.refuse(self.ask, error, self.written)
+
+    def written(self) -> None:
+        """What is said of it is on its way: the peer has its credit back."""
+        if self.lane is not None:
+            self._intake.release(self.lane, 1, self.size)
 
 
 class Answers(Protocol):
     """The way back to the peer. Nothing here waits or raises."""
 
-    def answer(self, ask: int, question: Envelope | None, value: Any) -> None:
-        """The handler returned `value`."""
+    def answer(self, ask: int, question: Envelope | None, value: Any, written: Callable[[], None]) -> None:
+        """The handler returned `value`. `written` is called when that does not wait here any more."""
 
-    def refuse(self, ask: int, error: DeliveryError) -> None:
+    def refuse(self, ask: int, error: DeliveryError, written: Callable[[], None]) -> None:
         """The question ended in `error`."""
 
-    def forget(self, ask: int) -> None:
+    def forget(self, ask: int, written: Callable[[], None]) -> None:
         """The question was given up by its asker, and this is the last that is said of it."""
 
     def credit(self, actor_id: str, messages: int, size: int) -> None:
@@ -205,19 +210,20 @@ class Intake:
             return False
         self.settle(asked)
         asked.abandoned = True
-        self.answers.forget(ask)
+        self.answers.forget(ask, asked.written)
         if asked.target is not None and asked.envelope is not None:
             asked.target.inbox.withdraw(asked.envelope)
         return True
 
     def settle(self, asked: Asked) -> bool:
-        """Take a question off the books; False when nobody waits for its answer any more."""
+        """Take a question off the books; False when nobody waits for its answer any more.
+
+        Its credit is held until the answer is on its way: who does not read its answers cannot ask on.
+        """
         if asked.abandoned:
             self._desk.tally.late_replies += 1
             return False
         del self._asked[asked.ask]
-        if asked.lane is not None:
-            self._release(asked.lane, 1, asked.size)
         return True
 
     @property
@@ -263,10 +269,11 @@ class Intake:
         ):
             messages, size = lane.due_messages, lane.due_bytes
             lane.due_messages = lane.due_bytes = 0
-            self._release(lane, messages, size)
+            self.release(lane, messages, size)
             self.answers.credit(lane.actor_id, messages, size)
 
-    def _release(self, lane: Lane, messages: int, size: int) -> None:
+    def release(self, lane: Lane, messages: int, size: int) -> None:
+        """So much of the peer's is not held here any more."""
         lane.held_messages -= messages
         lane.held_bytes -= size
         if not lane.held_messages and not lane.queue:

@@ -51,12 +51,17 @@ class Limits:
             When it is more, the peer for which the most waits is cut off.
         connections: How many peers may be connected to our listeners at a time.
         connections_per_address: How many of them may come from one IP address.
-        handshake_seconds: A peer must have said hello, TLS included, by then.
+        handshakes_at_once: So many peers may come at the same time and are let in at once.
+        handshakes_per_second: So many of more than these are let in per second; the others stand in line,
+            by addresses in turn, and those whose peers were turned away or cut off come last. Over TLS a
+            handshake costs 4 ms.
+        door_seconds: Who has stood in line for so long is turned away.
+        handshake_seconds: A peer must have said hello, the line and TLS included, by then.
         heartbeat_seconds: After so much silence of ours we send a ping.
         silence_seconds: A peer of whom not one byte came for so long is down.
         stall_seconds: Over so long, a peer in the middle of a frame or a message must send, and one
             that is sent to must read, at least `least_bytes_per_second` on average; it is cut off after
-            one to two times as long. (Through TLS, reading is seen in steps of 64 KiB.)
+            one to one and a half times as long. (Through TLS, reading is seen in steps of 64 KiB.)
         least_bytes_per_second: See above. The slowest GSM link has 1,200.
         redial_first_seconds: The longest pause before the second attempt to reach a peer. It doubles
             with each failure, and the pause is drawn evenly from 0 to it ("full jitter").
@@ -79,6 +84,9 @@ class Limits:
     unread_bytes: int = 1024 * MIB
     connections: int = 1024
     connections_per_address: int = 256
+    handshakes_at_once: int = 64
+    handshakes_per_second: float = 100.0
+    door_seconds: float = 3.0
     handshake_seconds: float = 5.0
     heartbeat_seconds: float = 5.0
     silence_seconds: float = 15.0

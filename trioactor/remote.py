@@ -18,7 +18,9 @@ from typing import Any, Protocol
 import trio
 
 from trioactor.codec import TOKEN_BYTES, Codec, Refs
+from trioactor.complaints import Complaints
 from trioactor.connection import Counts, Greeted, in_words, shake_hands
+from trioactor.door import Door
 from trioactor.errors import CannotListen, RemoteError
 from trioactor.frames import MAX_ID_CHARACTERS, PROTOCOL, Hello
 from trioactor.limits import Limits
@@ -27,6 +29,7 @@ from trioactor.ports import holder_of
 from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
 from trioactor.tls import Certificates, Contexts, identity_of, raise_handshake_error
+from trioactor.turns import Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
 from trioactor.vocabulary import Hook, Vocabulary
@@ -82,6 +85,8 @@ class Remote:
         counts: What peers did wrong.
         unfinished: The memory that incomplete messages take.
         unread: The memory that answers take until peers read them.
+        turns: Who of the readers goes on.
+        complaints: What the log is told of peers.
     """
 
     def __init__(self, home: LocalHost, nursery: trio.Nursery, limits: Limits | None = None) -> None:
@@ -104,6 +109,9 @@ class Remote:
         self.counts = Counts()
         self.unfinished = Unfinished(self.limits.unfinished_bytes)
         self.unread = Unread(self.limits.unread_bytes)
+        self.turns = Turns()
+        self.complaints = Complaints(home.log, nursery)
+        self._door = Door(self.limits)
         self._tls: Contexts | None = None
         self._guests: Counter[str] = Counter()  # accepted connections, by IP address
         self._greeter = self.codec_for(_NoRefs())
@@ -171,6 +179,8 @@ class Remote:
             await unused.aclose()
         if port == 0:
             del listeners[1:]
+        if not self._listening:
+            self.nursery.start_soon(self._door.keep, name="door")
         address = host, listeners[0].socket.getsockname()[1]
         scope = self._listening[address] = trio.CancelScope()
         self.nursery.start_soon(self._accept, listeners, scope, name=f"listener on {host}:{address[1]}")
@@ -193,8 +203,12 @@ class Remote:
             await trio.aclose_forcefully(stream)
             return
         self._guests[host] += 1
+        deadline = trio.current_time() + limits.handshake_seconds
         try:
-            await self._be_host(stream, (host, port))
+            if await self._door.let_in(host):
+                await self._be_host(stream, (host, port), deadline)
+            else:
+                self._turn_away((host, port), "too many come at a time")
         except Exception:  # the fence
             self.home.log.exception("the connection from %s:%d failed", host, port)
         finally:
@@ -203,9 +217,9 @@ class Remote:
                 del self._guests[host]
             await trio.aclose_forcefully(stream)
 
-    async def _be_host(self, stream: trio.abc.Stream, seen_at: Address) -> None:
+    async def _be_host(self, stream: trio.abc.Stream, seen_at: Address, deadline: float) -> None:
         try:
-            with trio.fail_after(self.limits.handshake_seconds):
+            with trio.fail_at(deadline):
                 greeted = await self._greet(stream, seen_at, dialled=False)
         except trio.TooSlowError:
             self._turn_away(seen_at, f"no hello came within {self.limits.handshake_seconds:g} s")
@@ -221,7 +235,12 @@ class Remote:
 
     def _turn_away(self, address: Address, reason: str) -> None:
         self.counts.turned_away += 1
-        self.home.log.warning("%s:%d was turned away: %s", *address, reason)
+        self.note_offence(address)
+        self.complaints.write(address, "was turned away", reason)
+
+    def note_offence(self, address: Address) -> None:
+        """See `Surroundings`."""
+        self._door.note_offence(address[0])
 
     async def _greet(self, stream: trio.abc.Stream, address: Address, *, dialled: bool) -> Greeted:
         """Do the handshakes, TLS first. Raises what `shake_hands` and `Contexts.wrap` raise."""

@@ -64,6 +64,8 @@ class Certificates:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if server:
+            context.num_tickets = 0  # no session is ever taken up again, and they are a third of a handshake
         try:
             context.load_cert_chain(self.certfile, self.keyfile, password=_no_password)
         except (OSError, ValueError) as error:

@@ -32,6 +32,8 @@ NOTED_BYTES = 256 * 1024
 # What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
 TLS_BYTES = 64 * 1024
 
+Written = Callable[[], None]
+
 
 class _Long:
     """A message or an answer that is written in pieces.
@@ -88,22 +90,22 @@ class Writer:
         self._note_unread = note_unread
         self._unread = 0  # bytes of answers, failures, credit and so on that are not written yet
         self._noted = 0  # the same as it was told last
-        self._control: deque[bytes] = deque()
-        self._answers: deque[Encoded] = deque()
+        self._control: deque[tuple[bytes, Written | None]] = deque()
+        self._answers: deque[tuple[Encoded, Written | None]] = deque()
         self._long: deque[_Long] = deque()
         self._something: trio.Event | None = None  # while the task sleeps
         self._woken = False  # since it last began to collect
         self._last_words: Callable[[], bytes] | None = None
 
-    def say(self, payload: bytes) -> None:
-        """Write a small frame, before everything else."""
-        self._control.append(payload)
+    def say(self, payload: bytes, written: Written | None = None) -> None:
+        """Write a small frame, before everything else. `written` is called when it is taken out for that."""
+        self._control.append((payload, written))
         self._count_unread(len(payload))
         self._check_queue()
 
-    def answer(self, encoded: Encoded) -> None:
-        """Write an answer."""
-        self._answers.append(encoded)
+    def answer(self, encoded: Encoded, written: Written | None = None) -> None:
+        """Write an answer. `written` is called when it is taken out for that."""
+        self._answers.append((encoded, written))
         self._count_unread(len(encoded.head) + encoded.tail_bytes)
         self._check_queue()
 
@@ -172,13 +174,17 @@ class Writer:
         buffers: list[Buffer] = []
         loads: list[Load] = []
         while self._control:
-            payload = self._control.popleft()
+            payload, written = self._control.popleft()
             self._count_unread(-len(payload))
             buffers += _framed(payload)
+            if written is not None:
+                written()
         left = BYTES_PER_SEND
         while self._answers and left > 0:
-            encoded = self._answers.popleft()
+            encoded, written = self._answers.popleft()
             left -= self._add(buffers, encoded, None)
+            if written is not None:
+                written()
         while left > 0 and len(loads) < FRAMES_PER_SEND:
             load = self._outbox.take()
             if load is None:

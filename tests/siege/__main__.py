@@ -17,8 +17,10 @@ from tests.trioactor.certificates import Authority, Files
 @click.option("--connections", type=click.IntRange(1, 1000), default=1000, help="Hostile ones at a time.")
 @click.option("--seconds", type=click.FloatRange(1, 600), default=60.0, help="How long the siege lasts.")
 @click.option("--tls", is_flag=True, help="Over mutual TLS, with certificates made for it.")
+@click.option("--addresses", type=click.IntRange(1, 1000), default=20, help="Of the hostile ones.")
+@click.option("--limits", type=click.Choice(["small", "default"]), default="small", help="Of the system.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of chance.")
-def main(connections: int, seconds: float, tls: bool, seed: int) -> None:
+def main(connections: int, seconds: float, tls: bool, addresses: int, limits: str, seed: int) -> None:
     """Besiege a system with hostile peers of every kind, all on this machine, and watch how it does.
 
     They never say hello, send a byte a second, announce huge frames, speak another version or none, stop in
@@ -29,7 +31,7 @@ def main(connections: int, seconds: float, tls: bool, seed: int) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="siege-") as folder:
         files = _certificates(Path(folder)) if tls else None
-        siege = Siege(connections, seconds, seed, files)
+        siege = Siege(connections, seconds, seed, files, addresses=addresses, limits=limits)
         trio.run(siege.run)
     for line in siege.lines():
         click.echo(line)

@@ -1,10 +1,10 @@
 """All the hostile peers of a siege, a process of its own.
 
-    python -m tests.siege.attackers PORT CONNECTIONS SECONDS SEED [CERTFILE KEYFILE CA_CERT]
+    python -m tests.siege.attackers PORT CONNECTIONS SECONDS SEED ADDRESSES [CERTFILE KEYFILE CA_CERT]
 
 Each keeps one connection: when it has ended, it makes another after a pause. At the end it is said, as
-JSON, what became of each kind. They come from many addresses of this machine, since the connections of one
-address are limited, and go to 127.0.0.1 only.
+JSON, what became of each kind, and how late these tasks were themselves: what a victim does is seen that much
+later here. They come from many addresses of this machine, and go to 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from tests.siege.kinds import KINDS, Attack, Kind
 # Between two connections of one attacker.
 PAUSE_SECONDS = (1.0, 3.0)
 
+# How often it is looked how late this process is.
+LOOK_SECONDS = 0.05
+
 # Slow ones must be gone by 10 s. Who is still there after this is given up, and counted.
 PATIENCE_SECONDS = 20.0
 
-ATTACKERS_PER_ADDRESS = 50
+HOSTS_PER_NET = 200
 
 
 @dataclass
@@ -52,11 +55,18 @@ class Attackers:
     Args:
         port: Of the victim.
         seed: Of chance.
+        addresses: How many they come from.
         context: With a good certificate, for those that come past TLS; None without TLS.
+
+    Attributes:
+        fates: By kind.
+        late: How late a task ran that had slept, again and again, in seconds.
     """
 
-    def __init__(self, port: int, seed: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, port: int, seed: int, addresses: int, context: ssl.SSLContext | None) -> None:
         self.fates = {name: Fate() for name in KINDS}
+        self.late: list[float] = []
+        self._addresses = addresses
         self._port = port
         self._seed = seed
         self._context = context
@@ -66,12 +76,20 @@ class Attackers:
         names = list(KINDS)
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look)
                 for number in range(connections):
-                    nursery.start_soon(self._attack_on, number, names[number % len(names)])
+                    place = number * self._addresses // connections
+                    address = f"127.0.{1 + place // HOSTS_PER_NET}.{1 + place % HOSTS_PER_NET}"
+                    nursery.start_soon(self._attack_on, number, names[number % len(names)], address)
 
-    async def _attack_on(self, number: int, name: str) -> None:
+    async def _look(self) -> None:
+        while True:
+            due = trio.current_time() + LOOK_SECONDS
+            await trio.sleep_until(due)
+            self.late.append(trio.current_time() - due)
+
+    async def _attack_on(self, number: int, name: str, address: str) -> None:
         chance = random.Random(f"{self._seed}/{number}")
-        address = f"127.0.1.{1 + number // ATTACKERS_PER_ADDRESS}"
         await trio.sleep(chance.uniform(0, PAUSE_SECONDS[1]))  # not all in the same instant
         while True:
             await self._attack(KINDS[name], self.fates[name], address, chance)
@@ -102,14 +120,15 @@ class Attackers:
 
 def main() -> None:
     """See above."""
-    port, connections, seconds, seed, *files = sys.argv[1:]
+    port, connections, seconds, seed, addresses, *files = sys.argv[1:]
     context = None
     if files:
         context = ssl.create_default_context(cafile=files[2])
         context.load_cert_chain(files[0], files[1])
-    attackers = Attackers(int(port), int(seed), context)
+    attackers = Attackers(int(port), int(seed), int(addresses), context)
     trio.run(partial(attackers.run, int(connections), float(seconds)))
-    print(json.dumps({name: asdict(fate) for name, fate in attackers.fates.items()}))
+    fates = {name: asdict(fate) for name, fate in attackers.fates.items()}
+    print(json.dumps({"fates": fates, "late": attackers.late}))
 
 
 if __name__ == "__main__":

@@ -36,11 +36,14 @@ class Bounds:
         grown_mib: So much more memory, at most.
         times_idle: So many times as long as before may an honest question take, in the median.
         shed_seconds: So long may a slow peer be borne.
+        late_seconds: In 99 of 100 cases the hostile ones are at most so late themselves. If they are later,
+            the machine has too little time for them, and nothing is shown.
     """
 
     grown_mib: float = 64.0
     times_idle: float = 5.0
     shed_seconds: float = 10.0
+    late_seconds: float = 1.0
 
 
 @dataclass
@@ -50,12 +53,14 @@ class Served:
     Attributes:
         idle: Before the siege, over a connection that stands.
         besieged: The same during it.
-        newcomers: During it, of peers that connect, ask once and go.
+        newcomers_idle: Before it, of peers that connect, ask once and go.
+        newcomers: The same during it.
         failures: Questions without an answer.
     """
 
     idle: list[float] = field(default_factory=list)
     besieged: list[float] = field(default_factory=list)
+    newcomers_idle: list[float] = field(default_factory=list)
     newcomers: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -68,17 +73,32 @@ class Siege:
         seconds: How long.
         seed: Of chance.
         files: The certificate of all, for mutual TLS; None for plaintext.
+        addresses: How many the hostile ones come from.
+        limits: Of the victim: "small" or "default", see `victim.py`.
 
     Attributes:
         served: What honest peers saw.
         fates: What became of the hostile ones, by kind.
+        late: How late the tasks of the hostile ones were themselves, in seconds.
         before: What the victim said of itself at last before the siege.
         during: What it said during it.
     """
 
-    def __init__(self, connections: int, seconds: float, seed: int, files: Files | None) -> None:
+    def __init__(
+        self,
+        connections: int,
+        seconds: float,
+        seed: int,
+        files: Files | None,
+        *,
+        addresses: int = 20,
+        limits: str = "small",
+    ) -> None:
         self.served = Served()
         self.fates: dict[str, Fate] = {}
+        self.late: list[float] = []
+        self._addresses = addresses
+        self._limits = limits
         self.before: dict[str, Any] = {}
         self.during: list[dict[str, Any]] = []
         self._connections = connections
@@ -92,7 +112,7 @@ class Siege:
         async with trio.open_nursery() as nursery:
             start = partial(
                 trio.run_process,
-                [sys.executable, "-m", "tests.siege.victim", *self._paths()],
+                [sys.executable, "-m", "tests.siege.victim", self._limits, *self._paths()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=ROOT,
@@ -110,19 +130,24 @@ class Siege:
         async with self._honest() as system:
             clerk = system.ref("127.0.0.1", port, "clerk")
             await self._ask(clerk)  # the connection is made
-            await self._ask_for(QUIET_SECONDS, clerk, self.served.idle)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_newcomers, port, self.served.newcomers_idle)
+                await self._ask_for(QUIET_SECONDS, clerk, self.served.idle)
+                nursery.cancel_scope.cancel()
             self._besieged = True
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_newcomers, port)
+                nursery.start_soon(self._send_newcomers, port, self.served.newcomers)
                 nursery.start_soon(self._ask_for, float("inf"), clerk, self.served.besieged)
                 await self._attack(port)
                 nursery.cancel_scope.cancel()
 
     async def _attack(self, port: int) -> None:
         command = [sys.executable, "-m", "tests.siege.attackers", str(port), str(self._connections)]
-        command += [str(self._seconds), str(self._seed), *self._paths()]
+        command += [str(self._seconds), str(self._seed), str(self._addresses), *self._paths()]
         done = await trio.run_process(command, capture_stdout=True, cwd=ROOT)
-        self.fates = {name: Fate(**fate) for name, fate in json.loads(done.stdout).items()}
+        found = json.loads(done.stdout)
+        self.fates = {name: Fate(**fate) for name, fate in found["fates"].items()}
+        self.late = found["late"]
 
     def _paths(self) -> list[str]:
         files = self._files
@@ -141,13 +166,13 @@ class Siege:
                     times.append(took)
                 await trio.sleep(ASK_EVERY_SECONDS)
 
-    async def _send_newcomers(self, port: int) -> None:
+    async def _send_newcomers(self, port: int, times: list[float]) -> None:
         while True:
             await trio.sleep(NEW_PEER_EVERY_SECONDS)
             async with self._honest() as system:
                 took = await self._ask(system.ref("127.0.0.1", port, "clerk"))
             if took is not None:
-                self.served.newcomers.append(took)
+                times.append(took)
 
     async def _ask(self, clerk: ActorRef) -> float | None:
         began = trio.current_time()
@@ -198,7 +223,9 @@ class Siege:
         )
         yield f"honest questions, idle:      {_spread(served.idle)}"
         yield f"honest questions, besieged:  {_spread(served.besieged)}"
+        yield f"honest newcomers, idle:      {_spread(served.newcomers_idle)}"
         yield f"honest newcomers, besieged:  {_spread(served.newcomers)}"
+        yield f"hostile ones, late by:       {_spread(self.late)}"
 
 
 class _Honest(ActorSystem):
@@ -233,6 +260,11 @@ def judged(siege: Siege, bounds: Bounds) -> list[str]:
         found.append(
             f"a slow peer ({kind}) was borne for {longest:.1f} s; {bounds.shed_seconds:g} are allowed"
         )
+    late = _at(0.99, siege.late)
+    if late > bounds.late_seconds:
+        found.append(
+            f"the hostile peers were late by {late:.1f} s themselves; this machine is too busy for a siege"
+        )
     for name, fate in siege.fates.items():
         if fate.borne:
             found.append(f"{fate.borne:,} peers ({name}) were not shed at all")
@@ -244,9 +276,13 @@ def judged(siege: Siege, bounds: Bounds) -> list[str]:
 def _spread(times: Sequence[float]) -> str:
     if not times:
         return "none"
-    in_order = sorted(times)
-    median, late, most = (in_order[int(len(in_order) * part)] * 1000 for part in (0.5, 0.99, 0.9999))
+    median, late, most = (_at(part, times) * 1000 for part in (0.5, 0.99, 0.9999))
     return f"{len(times):>6,}, median {median:.2f} ms, p99 {late:.2f} ms, longest {most:.0f} ms"
+
+
+def _at(part: float, times: Sequence[float]) -> float:
+    """The value that so large a part of all does not pass."""
+    return sorted(times)[int(len(times) * part)]
 
 
 async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[dict[str, Any]]:

@@ -36,6 +36,7 @@ def a_siege(**changes: object) -> Siege:
     siege.served.idle = [0.001] * 9
     siege.served.besieged = [0.002] * 9
     siege.served.newcomers = [0.01]
+    siege.late = [0.001] * 9
     siege.fates = {name: Fate(connections=3, hung_up_on=3, longest_seconds=8.0) for name in KINDS}
     siege.before = {"resident_kib": 50 * MIB}
     siege.during = [{"resident_kib": 60 * MIB}, {"resident_kib": 55 * MIB}]

@@ -1,6 +1,6 @@
 """The besieged system, a process of its own: it says its port, and then twice a second how it is.
 
-    python -m tests.siege.victim [CERTFILE KEYFILE CA_CERT]
+    python -m tests.siege.victim small|default [CERTFILE KEYFILE CA_CERT]
 
 It ends when its standard input does.
 """
@@ -21,24 +21,28 @@ from trioactor.limits import KIB, MIB, Limits
 
 TELL_SECONDS = 0.5
 
-# Of a system that expects small messages from many peers. All else is as by default.
-LIMITS = Limits(
-    message_bytes=4 * MIB,
-    head_bytes=1 * MIB,
-    unfinished_bytes=16 * MIB,
-    unread_bytes=16 * MIB,
-    window_bytes=256 * KIB,
-)
+LIMITS = {
+    "default": Limits(),
+    # Of a system that expects small messages from many peers. All else is as by default.
+    "small": Limits(
+        message_bytes=4 * MIB,
+        head_bytes=1 * MIB,
+        unfinished_bytes=16 * MIB,
+        unread_bytes=16 * MIB,
+        window_bytes=256 * KIB,
+    ),
+}
 
 
 async def main() -> None:
     """Live until standard input ends."""
+    limits, *files = sys.argv[1:]
     async with (
-        ActorSystem("victim", vocabulary=WORDS, limits=LIMITS) as system,
+        ActorSystem("victim", vocabulary=WORDS, limits=LIMITS[limits]) as system,
         trio.open_nursery() as nursery,
     ):
-        if len(sys.argv) > 1:
-            system.enable_ssl(*sys.argv[1:])
+        if files:
+            system.enable_ssl(*files)
         await system.actor_of(Clerk, "clerk")
         await system.actor_of(Echo, "echo")
         _, port = await system.listen("127.0.0.1", 0)

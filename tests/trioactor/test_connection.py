@@ -22,6 +22,7 @@ from trioactor import (
     Actor,
     ActorSystem,
     MailboxSettings,
+    Rejected,
     Request,
     message,
 )
@@ -42,12 +43,23 @@ class Blob(Request[NDArray[np.float64]]):
     numbers: NDArray[np.float64]
 
 
+@message("connection.zeros")
+class Zeros(Request[NDArray[np.float64]]):
+    """Return so many numbers."""
+
+    count: int
+
+
 class Echo(Actor):
-    async def receive(self, message: Blob) -> NDArray[np.float64]:
-        return message.numbers
+    async def receive(self, message: Blob | Zeros) -> NDArray[np.float64]:
+        if isinstance(message, Blob):
+            return message.numbers
+        if message.count < 0:
+            raise Rejected("there are no fewer than none")
+        return np.zeros(message.count)
 
 
-WORDS = (Note, Hold, Read, Fail, Blob)
+WORDS = (Note, Hold, Read, Fail, Blob, Zeros)
 
 
 @pytest.fixture
@@ -434,18 +446,46 @@ async def test_a_slow_line_is_no_offence(autojump_clock: MockClock, network: Net
     assert hub.counts.cut_off == 0
 
 
-async def test_who_never_reads_is_cut_off_within_10_seconds(autojump_clock: MockClock, hub: Hub) -> None:
+async def test_who_never_reads_is_cut_off_within_10_seconds(
+    autojump_clock: MockClock, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
     async with dial("hub", PORT) as stranger:
-        sent = np.zeros(8_000)
         began = trio.current_time()
         for ask in range(8):
-            await stranger.say("echo", said("connection.blob", _array(sent)), {"ask": ask})
+            await stranger.say("echo", said("connection.zeros", 20_000), {"ask": ask})
         with trio.move_on_after(60):
             while not hub.counts.cut_off:  # noqa: ASYNC110
                 await trio.sleep(0.5)
 
-    assert trio.current_time() - began < 10.5
+    assert trio.current_time() - began < 7
     assert hub.counts.cut_off == 1
+    assert "reads at less than 1,024 bytes a second" in caplog.text
+
+
+@pytest.mark.parametrize("question", ["answered", "failed", "cancelled"])
+async def test_who_does_not_read_its_answers_cannot_ask_on(
+    autojump_clock: MockClock, hub: Hub, question: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A question holds its credit until its answer is on its way: so many answers wait, and no more."""
+    async with dial("hub", PORT) as stranger:
+        await stranger.say("echo", said("connection.zeros", 200_000), {"ask": 1})  # 1.6 MB: it is stuck
+        await trio.sleep(1)
+        asked = 0
+        with trio.move_on_after(2), suppress(trio.BrokenResourceError):
+            while True:
+                asked += 1
+                if question == "answered":
+                    await stranger.say("echo", said("connection.zeros", 10), {"ask": 1 + asked})
+                elif question == "failed":
+                    await stranger.say("echo", said("connection.zeros", -1), {"ask": 1 + asked})
+                else:
+                    await stranger.say("clerk", said("tests.hold", 1), {"ask": 1 + asked})
+                    await stranger.say(3, 1 + asked)
+                await trio.sleep(0.01)
+        assert await stranger.is_cut_off()
+
+    assert asked < 20
+    assert "more than its credit of 8 messages" in caplog.text
 
 
 def _array(values: NDArray[np.float64]) -> CBORTag:
