@@ -52,6 +52,10 @@ Exit status: 0 written; 2 wrong usage, no such run or record, or a place that ca
 # Where a launcher is not called as its command.
 LAUNCHERS = {"start": "start-provider-mode"}
 
+# What stands before a launcher's name: its folder, or the project's name where a wheel is installed.
+INSTALLED = "trioactor-"
+PREFIX = INSTALLED if Path(sys.argv[0]).name.startswith(INSTALLED) else "bin/"
+
 
 class ByLauncher(click.Context):
     """Calls a command by the name of its launcher, which is what people type."""
@@ -59,7 +63,7 @@ class ByLauncher(click.Context):
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
+        return f"{PREFIX}{LAUNCHERS.get(self.info_name or '', self.info_name)}"
 
 
 class Roles(click.Group):
@@ -270,8 +274,21 @@ def fail(text: str) -> NoReturn:
 for _command in main.commands.values():
     _command.context_class = ByLauncher
 
-if __name__ == "__main__":
+
+def run(*arguments: str) -> None:
+    """Run a command."""
     try:
-        main(prog_name="python -m federation")
+        main(arguments or None, prog_name="python -m federation")
     except KeyboardInterrupt:  # before there is anything to end
         sys.exit(ExitStatus.INTERRUPTED)
+
+
+def console() -> None:
+    """Run the command that an installed launcher is named for: `trioactor-start-provider-mode` is `start`."""
+    name = Path(sys.argv[0]).name.removeprefix(INSTALLED)
+    command = next((one for one, launcher in LAUNCHERS.items() if launcher == name), name)
+    run(command, *sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run()

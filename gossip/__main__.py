@@ -6,6 +6,7 @@ Nothing slow is imported before it is known what to do, so that a wrong flag is 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -26,6 +27,10 @@ EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDE
 
 LAUNCHERS = {"start": "start-gossip-mode", "peer": "gossip-peer", "reporter": "gossip-reporter"}
 
+# What stands before a launcher's name: its folder, or the project's name where a wheel is installed.
+INSTALLED = "trioactor-"
+PREFIX = INSTALLED if Path(sys.argv[0]).name.startswith(INSTALLED) else "bin/"
+
 
 class ByLauncher(click.Context):
     """Calls a command by the name of its launcher, which is what people type."""
@@ -33,7 +38,7 @@ class ByLauncher(click.Context):
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
+        return f"{PREFIX}{LAUNCHERS.get(self.info_name or '', self.info_name)}"
 
 
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
@@ -94,8 +99,21 @@ def settings_of(kind: type[S], flags: dict[str, Any]) -> S:
 for _command in main.commands.values():
     _command.context_class = ByLauncher
 
-if __name__ == "__main__":
+
+def run(*arguments: str) -> None:
+    """Run a command."""
     try:
-        main(prog_name="python -m gossip")
+        main(arguments or None, prog_name="python -m gossip")
     except KeyboardInterrupt:  # before there is anything to end
         sys.exit(ExitStatus.INTERRUPTED)
+
+
+def console() -> None:
+    """Run the command that an installed launcher is named for: `trioactor-gossip-peer` is `peer`."""
+    name = Path(sys.argv[0]).name.removeprefix(INSTALLED)
+    command = next((one for one, launcher in LAUNCHERS.items() if launcher == name), name)
+    run(command, *sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run()

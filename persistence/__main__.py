@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +68,18 @@ class Refused(click.ClickException):
         click.echo(f"error: {self.message}", err=True)
 
 
+# What stands before a launcher's name: its folder, or the project's name where a wheel is installed.
+INSTALLED = "trioactor-"
+PREFIX = INSTALLED if Path(sys.argv[0]).name.startswith(INSTALLED) else "bin/"
+
+
 class ByLauncher(click.Context):
     """Calls a command by the name of its launcher, which is what people type."""
 
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return f"bin/{self.info_name}"
+        return f"{PREFIX}{self.info_name}"
 
 
 @click.group(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
@@ -244,6 +250,12 @@ def _drawing(chosen: Sequence[RunHistory], by: str) -> Figure:
 
 for _command in main.commands.values():
     _command.context_class = ByLauncher
+
+
+def console() -> None:
+    """Run the command that an installed launcher is named for: `trioactor-report` is `report`."""
+    main([Path(sys.argv[0]).name.removeprefix(INSTALLED), *sys.argv[1:]])
+
 
 if __name__ == "__main__":
     main(prog_name="python -m persistence")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -55,6 +56,10 @@ class Names(click.ParamType[list[str]]):
 # Where a launcher is not called as its command.
 LAUNCHERS = {"certificates": "generate-certs"}
 
+# What stands before a launcher's name: its folder, or the project's name where a wheel is installed.
+INSTALLED = "trioactor-"
+PREFIX = INSTALLED if Path(sys.argv[0]).name.startswith(INSTALLED) else "bin/"
+
 
 class ByLauncher(click.Context):
     """Calls a command by the name of its launcher, which is what people type."""
@@ -62,7 +67,7 @@ class ByLauncher(click.Context):
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return f"bin/{LAUNCHERS.get(self.info_name or '', self.info_name)}"
+        return f"{PREFIX}{LAUNCHERS.get(self.info_name or '', self.info_name)}"
 
 
 @contextmanager
@@ -383,6 +388,14 @@ def certificates(out: Path, roles: list[str], hosts: list[str], days: int, force
 
 for _command in main.commands.values():
     _command.context_class = ByLauncher
+
+
+def console() -> None:
+    """Run the command that an installed launcher is named for: `trioactor-prepare` is `prepare`."""
+    name = Path(sys.argv[0]).name.removeprefix(INSTALLED)
+    command = next((one for one, launcher in LAUNCHERS.items() if launcher == name), name)
+    main([command, *sys.argv[1:]])
+
 
 if __name__ == "__main__":
     main()

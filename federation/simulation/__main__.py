@@ -6,6 +6,7 @@ Nothing slow is imported before it is known what to do, so that a wrong flag is 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,9 @@ from federation.simulation.config import SimulationConfig
 
 EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
+# What stands before the launcher's name: its folder, or the project's name where a wheel is installed.
+PREFIX = "trioactor-" if Path(sys.argv[0]).name.startswith("trioactor-") else "bin/"
+
 
 class ByLauncher(click.Context):
     """Calls the command by its launcher, which is what people type."""
@@ -23,7 +27,7 @@ class ByLauncher(click.Context):
     @property
     def command_path(self) -> str:
         """What a usage line begins with."""
-        return "bin/simulate-federation"
+        return f"{PREFIX}simulate-federation"
 
 
 class Simulations(click.Group):
@@ -56,8 +60,14 @@ def run(**flags: Any) -> None:
 for _command in main.commands.values():
     _command.context_class = ByLauncher
 
-if __name__ == "__main__":
+
+def console(*arguments: str) -> None:
+    """Run the one command there is, as the installed launcher does, or what the arguments say."""
     try:
-        main(prog_name="python -m federation.simulation")
+        main(arguments or ["run", *sys.argv[1:]], prog_name="python -m federation.simulation")
     except KeyboardInterrupt:  # before there is anything to end
         sys.exit(ExitStatus.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    console(*sys.argv[1:])
