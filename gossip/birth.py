@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
@@ -12,6 +13,8 @@ from gossip.outgoing import Address
 from gossip.survey import Survey
 from gossip.timing import Timing
 from trioactor.errors import DeliveryError
+
+logger = logging.getLogger(__name__)
 
 # A peer that remembers its last life cannot be wrong by much. One that does not asks for longer: what it
 # does not hear now, others will have to outbid later.
@@ -38,10 +41,21 @@ async def ask_around(
         DuplicateIdentity: Another process answered under our name.
     """
     survey = Survey(peer, address, seeds)
+    said: set[Address] = set()
+
+    async def ask_aloud(one: Address, question: GossipSurvey) -> GossipSighting:
+        try:
+            return await ask(one, question)
+        except DeliveryError as error:
+            if one not in said:  # down, or of another run: somebody may wonder why we stay alone
+                said.add(one)
+                logger.info("nobody of this run answers at %s:%d: %s", *one, error)
+            raise
+
     rounds = REMEMBERED_ROUNDS if remembered else FORGOTTEN_ROUNDS
     with trio.move_on_after(rounds * timing.round_seconds):
         while not survey.enough:
-            answers = await _answers(survey.to_ask(), GossipSurvey(peer), ask, timing.ack_seconds)
+            answers = await _answers(survey.to_ask(), GossipSurvey(peer), ask_aloud, timing.ack_seconds)
             for one, answer in answers.items():
                 if answer is None:
                     survey.on_failure(one)

@@ -100,7 +100,11 @@ class PeerConfig(InNetwork, ReadingRegions, Learning):
     evaluate: str = setting(
         EVALUATION_REGION, "Region to score averages on, which nobody trains on; '' to score nothing."
     )
-    run: str = setting("gossip", "Name of the run. A peer goes on where it was in the run of that name.")
+    run: str = setting(
+        "gossip",
+        "Name of the run, the same at all its peers: they do not hear those of another. A peer goes on where "
+        "it was in the run of that name.",
+    )
     db: Path | None = setting(
         None, "Where the peer keeps what it knows [default: WORKSPACE/gossip.db].", metavar="FILE"
     )

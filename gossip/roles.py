@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,10 +43,24 @@ from trioactor.messages import wire_name_of
 
 logger = logging.getLogger(__name__)
 
-PEER_ACTOR = "gossip/peer"
 REPORTER_ACTOR = "reporter"
 OURS = frozenset(name for one in MESSAGES if (name := wire_name_of(one)))
 PEERS_ONLY = certificate_name("")
+
+
+def supervisor_of(run: str) -> str:
+    """Return what the parent of a peer is called, in each system of one run.
+
+    What peers of another run say goes to another name, where there is nobody. So two networks do not mix,
+    although an address that one of them remembers may have passed to the other. It is short, for it is in
+    every message.
+    """
+    return f"gossip-{sha256(run.encode()).hexdigest()[:8]}"
+
+
+def actor_of(run: str) -> str:
+    """Return what a peer of a run is called in its system."""
+    return f"{supervisor_of(run)}/{PEER}"
 
 
 def now_unix() -> float:
@@ -184,7 +199,7 @@ async def run_peer(config: PeerConfig, stop: Stop) -> Over:
     async with listening(f"peer {name}", config, config.tls_files) as (system, address):
         plan = plan_of(config, address)
         world = World(
-            ref_to=partial(_ref, system, PEER_ACTOR),
+            ref_to=partial(_ref, system, actor_of(config.run)),
             reporter_at=partial(_ref, system, REPORTER_ACTOR),
             rng=random.Random(system.rng.getrandbits(64)),  # noqa: S311  # no secret depends on it
             open_store=lambda: _open_store(config, learner),
@@ -195,11 +210,12 @@ async def run_peer(config: PeerConfig, stop: Stop) -> Over:
             traffic=partial(traffic_of, system),
             on_over=ended.send_nowait,
         )
-        child = ChildSpec(partial(GossipPeer, plan, learner, world), "peer", restart="transient")
-        await system.actor_of(partial(Supervisor, [child], health=Health()), "gossip")
+        child = ChildSpec(partial(GossipPeer, plan, learner, world), PEER, restart="transient")
+        supervisor = supervisor_of(config.run)
+        await system.actor_of(partial(Supervisor, [child], health=Health()), supervisor)
         with placed(config.places_folder, PEER, name, plan.address):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_leave_on_request, system, stop)
+                nursery.start_soon(_leave_on_request, system, actor_of(config.run), stop)
                 over = await end.receive()
                 nursery.cancel_scope.cancel()
     return over
@@ -217,9 +233,9 @@ def _open_store(config: PeerConfig, learner: Learner) -> GossipStore:
     return store
 
 
-async def _leave_on_request(system: ActorSystem, stop: Stop) -> None:
+async def _leave_on_request(system: ActorSystem, actor_id: str, stop: Stop) -> None:
     await stop.wanted.wait()
-    peer = system.find(PEER_ACTOR)
+    peer = system.find(actor_id)
     if peer is not None:
         await peer.tell(Leave(stop.reason))
 

@@ -19,14 +19,15 @@ from gossip import MESSAGES, Address, GossipState, Notary, Timing
 from gossip.learner import Learner
 from gossip.peer import GossipPeer, Leave
 from gossip.plan import Over, Plan, World
+from gossip.roles import actor_of, supervisor_of
 from gossip.store import GossipStore, PeerStore
 from persistence import GossipPersistence, NewRun
 from trioactor import ActorRef, ActorSystem, ChildSpec, Supervisor
 from trioactor.testing import Node, Simulation
 
 PORT = 7000
-ACTOR = "gossip/peer"
-RUN = NewRun(name="toy", created_unix=0, settings={}, seed=0, source="toy", synthetic=True)
+TOY = "toy"
+RUN = NewRun(name=TOY, created_unix=0, settings={}, seed=0, source="toy", synthetic=True)
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Site:
         offload: Where its blocking work goes.
         ahead_seconds: By how much its calendar is wrong.
         make_peer: Makes its peer, once for each life of the actor.
+        run: The run that it is part of.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Site:
     offload: Offload = inline
     ahead_seconds: float = 0.0
     make_peer: Callable[[Plan, Learner, World], GossipPeer] = GossipPeer
+    run: str = TOY
 
     @property
     def database(self) -> Path:
@@ -128,7 +131,7 @@ class Site:
 
         async with ActorSystem(node.name, vocabulary=MESSAGES, rng=node.rng) as system:
             world = World(
-                ref_to=lambda address: system.ref(*address, ACTOR),
+                ref_to=lambda address: system.ref(*address, actor_of(self.run)),
                 reporter_at=lambda address: system.ref(*address, "reporter"),
                 find_reporters=lambda: self.reporters,
                 rng=random.Random(node.rng.getrandbits(64)),
@@ -152,14 +155,14 @@ class Site:
 
             await system.listen(node.name, PORT)
             await system.actor_of(
-                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")]), "gossip"
+                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")]), supervisor_of(self.run)
             )
             self.system = system
             task_status.started()
             await ended.wait()
 
     async def leave(self) -> None:
-        ref: ActorRef | None = self.system.find(ACTOR)
+        ref: ActorRef | None = self.system.find(actor_of(self.run))
         assert ref is not None
         await ref.ask(Leave("the test"))
 

@@ -26,7 +26,7 @@ from gossip.ownership import certificate_name, model_claim, peer_claim
 from gossip.peer import GossipPeer, Leave
 from gossip.plan import Plan, World
 from gossip.reporter import GossipReporter
-from gossip.roles import PEER_ACTOR, may_gossip
+from gossip.roles import actor_of, may_gossip, supervisor_of
 from gossip.store import GossipStore
 from gossip.view import View
 from tests.gossip.site import RUN, inline, toy_region
@@ -126,7 +126,7 @@ class Cast:
         return view
 
     def lie(self, victim: str) -> ActorRef:
-        return self.systems["mallory"].ref(*self.addresses[victim], PEER_ACTOR)
+        return self.systems["mallory"].ref(*self.addresses[victim], actor_of("toy"))
 
     async def until(self, ready: Callable[[], bool]) -> None:
         with trio.fail_after(20):
@@ -161,7 +161,7 @@ async def live(
         made.systems[name], made.addresses[name] = system, address
         if name != "mallory":
             world = World(
-                ref_to=lambda address: system.ref(*address, PEER_ACTOR),
+                ref_to=lambda address: system.ref(*address, actor_of("toy")),
                 reporter_at=lambda address: system.ref(*address, "reporter"),
                 rng=random.Random(name),
                 open_store=lambda: GossipStore(tmp_path / f"{name}.db", RUN, name),
@@ -177,7 +177,7 @@ async def live(
                 return made.peers[name]
 
             await system.actor_of(
-                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")]), "gossip"
+                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")]), supervisor_of("toy")
             )
         task_status.started()
         await trio.sleep_forever()

@@ -356,6 +356,25 @@ def test_of_two_processes_of_one_name_one_ends_and_says_why(simulation: RunSeeds
     simulation(main, seeds=2)
 
 
+def test_two_networks_do_not_mix_although_one_has_an_address_of_the_other(tmp_path: Path) -> None:
+    """Nor is a name lost to its namesake in another run."""
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "ab")
+        await net.start()
+        sha = await net.until_converged()
+        stranger = net.add("z", tmp_path, [("a", PORT), ("b", PORT)], rounds=3, peer="b", address=("z", PORT))
+        stranger.run = "another"
+        await net.start("z")
+        await net.until(lambda: stranger.state.finished, 60, "trained")
+        await trio.sleep(30)
+        assert (live(stranger), stranger.over) == ([], [])
+        assert [live(net.sites[name]) for name in "ab"] == [["b"], ["a"]]
+        assert {net.sites[name].state.average for name in "ab"} == {sha}
+
+    simulate(main)
+
+
 # --- bad networks -----------------------------------------------------------------------------------
 
 

@@ -8,17 +8,19 @@ from typing import Any
 from cbor2 import CBORTag, dumps
 
 from gossip import MESSAGES
+from gossip.roles import actor_of
 from trioactor.messages import wire_name_of
 
 FRAME_BYTES = 4  # the length of what follows
 MESSAGE_TAG = 27  # "serialised language-independent object with type name"
 
+_ACTOR = actor_of("gossip")
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in MESSAGES}
 
 
 def wire_bytes(message: Any) -> int:
-    """Return how many bytes a message to the actor "gossip" takes."""
-    return FRAME_BYTES + len(dumps(["gossip", _packed(message)]))
+    """Return how many bytes a message to a peer takes."""
+    return FRAME_BYTES + len(dumps([_ACTOR, _packed(message)]))
 
 
 def _packed(value: Any) -> Any:

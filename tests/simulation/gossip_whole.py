@@ -21,8 +21,9 @@ import trio
 from gossip import MESSAGES, GossipPeer, Identity, View
 from gossip.learner import Learner
 from gossip.plan import Plan, World
+from gossip.roles import actor_of
 from tests.gossip.notaries import SecretNotary
-from tests.gossip.site import ACTOR, PORT, Network, Site
+from tests.gossip.site import PORT, TOY, Network, Site
 from tests.gossip.world import Violation, require
 from tests.simulation.gossip_judge import LIAR, Judge, Seen
 from tests.simulation.gossip_lies import ABOUT_ALL, ABOUT_TIME
@@ -300,7 +301,7 @@ class WholeStage:
             lies = ABOUT_ALL if self._season.sealed else ABOUT_TIME
             lie = lies[step.number % len(lies)]
             self._say("poison", f"{name}, {lie.__name__.strip('_')}")
-            self._liar.ref(name, PORT, ACTOR).tell_nowait(lie(view, Random(step.number)))
+            self._liar.ref(name, PORT, actor_of(TOY)).tell_nowait(lie(view, Random(step.number)))
 
     async def _lie_in_wait(
         self, node: Node, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
