@@ -26,6 +26,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MOST_POINTS = 1500  # of all regions together; more would hide each other
 _MOST_CLASSES = 40  # whose names can still be read
 _DOTS_PER_INCH = 150
+_WHITE = 255
 
 Plane = NDArray[np.float64]  # (points, 2)
 
@@ -56,16 +57,26 @@ def draw_sheet(tiles: Mapping[str, Sequence[NDArray[np.uint8]]], title: str) -> 
     from matplotlib.figure import Figure
 
     widest = max(len(row) for row in tiles.values())
-    figure = Figure(figsize=(1.9 + 0.95 * widest, 0.7 + 0.97 * len(tiles)), layout="constrained")
+    figure = Figure(figsize=(1.9 + 0.95 * widest, 0.5 + 0.97 * len(tiles)), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    grid = figure.subplots(len(tiles), widest, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
-    for axes, (class_name, row) in zip(grid, tiles.items(), strict=True):
-        for column, place in enumerate(axes):
-            place.set_axis_off()
-            if column < len(row):
-                place.imshow(row[column], cmap="gray", interpolation="nearest")
-        axes[0].text(-0.1, 0.5, class_name, ha="right", va="center", transform=axes[0].transAxes, fontsize=9)
+    grid = figure.subplots(len(tiles), 1, squeeze=False)
+    for (axes,), (class_name, row) in zip(grid, tiles.items(), strict=True):
+        axes.imshow(_strip(row, widest), cmap="gray", interpolation="nearest", vmin=0, vmax=_WHITE)
+        axes.set_ylabel(class_name, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
     return figure
+
+
+def _strip(tiles: Sequence[NDArray[np.uint8]], places: int) -> NDArray[np.uint8]:
+    """Return tiles side by side with white between them, and white where there are fewer than places."""
+    side = len(tiles[0])
+    gap = max(1, side // 12)
+    strip = np.full((side, places * (side + gap) - gap, *tiles[0].shape[2:]), _WHITE, np.uint8)
+    for place, tile in enumerate(tiles):
+        strip[:, place * (side + gap) : place * (side + gap) + side] = tile
+    return strip
 
 
 def draw_split(split: Split, title: str) -> Figure:
