@@ -32,7 +32,9 @@ UPDATES = tuple(
 def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """Return rounds per second that are committed, one transaction each."""
     count = 30 if quick else 200
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # a temporary file system may be memory
+    workspace = ROOT / "workspace"  # on a disk, which the place for temporary files need not be
+    workspace.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace) as folder:
         place = Path(folder)
         cases = {
             "ours": partial(_ours, place, count),

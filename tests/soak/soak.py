@@ -102,7 +102,6 @@ class Soak:
 
     async def _kill(self, mode: Mode) -> None:
         chance = random.Random(f"{self._seed}/{mode.name}")
-        self.soaked.killed[mode.name] = 0
         with trio.move_on_after(self.soaked.calm_from):
             while True:
                 await trio.sleep(chance.uniform(*KILL_SECONDS))
@@ -110,7 +109,7 @@ class Soak:
                 if victims:
                     with suppress(ProcessLookupError):
                         os.kill(chance.choice(victims), signal.SIGKILL)
-                        self.soaked.killed[mode.name] += 1
+                        mode.kills += 1
 
     async def _look(self, mode: Mode, began: float) -> None:
         every = max(1.0, self._seconds / MOST_SAMPLES)
@@ -139,10 +138,9 @@ class Soak:
     def _say_progress(self, mode: Mode) -> None:
         samples = self.soaked.of(mode.name)
         stuck = stuck_seconds(samples)
-        kills = self.soaked.killed[mode.name]
         self.soaked.said.append(
-            f"{mode.name.capitalize()}: {samples[-1].rounds:,} rounds, {kills} kills, at most {stuck:.0f} s"
-            " without a new round."
+            f"{mode.name.capitalize()}: {samples[-1].rounds:,} rounds, {mode.kills} kills, at most"
+            f" {stuck:.0f} s without a new round."
         )
         if stuck > MOST_STUCK_SECONDS:
             self.soaked.losses.append(f"{mode.name}: no new round for {stuck:.0f} s")

@@ -46,7 +46,7 @@ def test_a_soak_in_which_nothing_grows_is_praised_by_silence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "each_second"), [("memory_mib", 1.0), ("handles", 1.0), ("tasks", 1.0), ("threads", 0.5)]
+    ("measure", "each_second"), [("memory_mib", 1.0), ("handles", 1.0), ("tasks", 3.0), ("threads", 0.5)]
 )
 def test_what_grows_when_nobody_is_killed_is_a_leak(measure: str, each_second: float) -> None:
     (found,) = leaks(soaked(**{measure: each_second}), Bounds())

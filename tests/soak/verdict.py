@@ -45,16 +45,16 @@ class Bounds:
     Attributes:
         share: Of what there was.
         memory_mib: Allocators round up, caches fill.
-        handles: Connections come and go with hostile peers.
-        tasks: The same.
+        handles: Connections come and go with 32 hostile peers.
+        tasks: The same, some tasks for each.
         threads: The pool of worker threads grows to what was once needed at a time.
         database_factor: A round late in the calm half may write so many times as much as an early one.
     """
 
     share: float = 0.05
     memory_mib: float = 16.0
-    handles: float = 12.0
-    tasks: float = 24.0
+    handles: float = 24.0
+    tasks: float = 64.0
     threads: float = 8.0
     database_factor: float = 1.5
 
@@ -66,14 +66,12 @@ class Soaked:
     Attributes:
         samples: In the order in which they were taken.
         calm_from: When killing ended: what is judged for leaks comes after it, since a new process is small.
-        killed: How often, by mode.
         said: Sentences about slow links, hostile peers and the end.
         losses: What was lost, in sentences.
     """
 
     calm_from: float
     samples: list[Sample] = field(default_factory=list)
-    killed: dict[str, int] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
 
