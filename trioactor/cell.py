@@ -123,7 +123,7 @@ class Cell:
         self._factory = factory
         self._parent = parent
         self._children: dict[str, Cell] = {}
-        self._watchers: tuple[Callable[[str], None], ...] = ()
+        self._watchers: dict[object, Callable[[str], None]] = {}  # each under a key of its own
         self._scope: trio.CancelScope | None = None
         self._killed = False
         self._between_lives = False
@@ -149,10 +149,11 @@ class Cell:
         if self.ended is not None:
             callback(self.ended)
             return lambda: None
-        self._watchers += (callback,)
+        key = object()
+        self._watchers[key] = callback
 
         def unwatch() -> None:
-            self._watchers = tuple(other for other in self._watchers if other is not callback)
+            self._watchers.pop(key, None)
 
         return unwatch
 
@@ -444,8 +445,8 @@ class Cell:
         if self._parent is not None:
             self._parent.forget(self)
         self.mailbox.close()
-        watchers, self._watchers = self._watchers, ()
-        for callback in watchers:
+        watchers, self._watchers = self._watchers, {}
+        for callback in watchers.values():
             callback(reason)
         self.end_of_life()
 

@@ -59,7 +59,7 @@ from trioactor.limits import Limits
 from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
 from trioactor.pace import LOOKS_PER_STALL, Look, Pace
-from trioactor.tls import in_plain_words
+from trioactor.tls import in_plain_words, let_go
 from trioactor.turns import Turn, Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
@@ -349,7 +349,13 @@ class Connection:
             self.ended.set()
             self._around.counts.received += self.received
             self._around.counts.written += self.writer.written
-            await trio.aclose_forcefully(self._stream)
+            self._handlers.clear()  # they refer to this connection, and a collector may be long in coming
+            self._decoder = FrameDecoder(self._limits)  # so what will never be complete is let go of at once
+            self._pending = None
+            try:
+                await trio.aclose_forcefully(self._stream)
+            finally:
+                let_go(self._stream)
         assert self.reason is not None
         return self.reason
 

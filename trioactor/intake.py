@@ -82,13 +82,18 @@ class Asked:
 
     def succeed(self, value: Any) -> None:
         """See `ReplyTo`."""
+        question = self.envelope
         if self._intake.settle(self):
-            self._intake.answers.answer(self.ask, self.envelope, value, self.written)
+            self._intake.answers.answer(self.ask, question, value, self.written)
 
     def fail(self, error: DeliveryError) -> None:
         """See `ReplyTo`."""
         if self._intake.settle(self):
             self._intake.answers.refuse(self.ask, error, self.written)
+
+    def let_go(self) -> None:
+        """Let go of the question, which refers to this: a collector may be long in coming."""
+        self.envelope = self.target = None
 
     def written(self) -> None:
         """What is said of it is on its way: the peer has its credit back."""
@@ -208,11 +213,12 @@ class Intake:
         asked = self._asked.get(ask)
         if asked is None:
             return False
+        target, envelope = asked.target, asked.envelope
         self.settle(asked)
         asked.abandoned = True
         self.answers.forget(ask, asked.written)
-        if asked.target is not None and asked.envelope is not None:
-            asked.target.inbox.withdraw(asked.envelope)
+        if target is not None and envelope is not None:
+            target.inbox.withdraw(envelope)
         return True
 
     def settle(self, asked: Asked) -> bool:
@@ -224,6 +230,7 @@ class Intake:
             self._desk.tally.late_replies += 1
             return False
         del self._asked[asked.ask]
+        asked.let_go()
         return True
 
     @property
@@ -240,6 +247,7 @@ class Intake:
     # --- lanes --------------------------------------------------------------------------------------
 
     def _lane(self, actor_id: str, messages: int, size: int) -> Lane:
+            asked.let_go()
         """Return the lane of the actor, with the messages counted in it."""
         lane = self._lanes.get(actor_id)
         if lane is None:

@@ -28,7 +28,7 @@ from trioactor.link import Address, Link, LinkHome, RemoteTarget
 from trioactor.ports import holder_of
 from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
-from trioactor.tls import Certificates, Contexts, identity_of, raise_handshake_error
+from trioactor.tls import Certificates, Contexts, identity_of, let_go, raise_if_tls_failed
 from trioactor.turns import Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
@@ -250,8 +250,11 @@ class Remote:
             stream, identity = secure, identity_of(secure)
         try:
             return await shake_hands(stream, self._greeter, self.limits, self._hello(), address, identity)
-        except trio.BrokenResourceError as error:
-            raise_handshake_error(error)
+        except BaseException as error:
+            let_go(stream)  # whoever called closes what is below it
+            if isinstance(error, trio.BrokenResourceError):
+                raise_if_tls_failed(error)
+            raise
 
     def _link_for(self, greeted: Greeted) -> Link:
         """Return the link for a peer that came to us: the one that it has, or one for this visit.
