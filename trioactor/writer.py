@@ -4,9 +4,6 @@ It takes what waits and sends it at once: first what keeps the link alive (pongs
 then messages, up to 64 small frames at a time; behind them pieces of long messages, until there is enough
 for one send. So a ping waits for little more than 256 KiB, and many messages cost one send. Memory of large
 arrays goes out uncopied.
-
-When the task rests, a small question or answer is sent from where it is said, if it is the only one: somebody
-waits for it, and nothing else is on its way that could go together with it.
 """
 
 from __future__ import annotations
@@ -33,9 +30,6 @@ JOINED_BYTES = 32 * 1024
 NOTED_BYTES = 256 * 1024
 
 # What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
-# What is sent from where it was said; more is work, and that is for the task.
-AT_ONCE_BYTES = 4 * 1024
-
 TLS_BYTES = 64 * 1024
 
 Written = Callable[[], None]
@@ -105,7 +99,6 @@ class Writer:
 
     def say(self, payload: bytes, written: Written | None = None) -> None:
         """Write a small frame, before everything else. `written` is called when it is taken out for that."""
-        self._collected: tuple[list[Buffer], list[Load]] = [], []  # and not sent at once
         self._control.append((payload, written))
         self._count_unread(len(payload))
         self._check_queue()
@@ -126,16 +119,13 @@ class Writer:
         self._control.clear()
         self._answers.clear()
         self._long.clear()
+        self._too_many = _nothing
+        self._note_unread = _ignore
 
     def wake(self) -> None:
         """There is something to write."""
         self._woken = True
-        if at_once and self._something is not None and self._is_sent_now():
-            return
-        if self._something is not None:  # what was sent now may have woken the task
-        self._too_many = _nothing
-        self._note_unread = _ignore
-        self._collected = [], []
+        if self._something is not None:
             self._something.set()
             self._something = None
 
@@ -156,11 +146,7 @@ class Writer:
             if self._long:
                 await self._wait_for_turn()
             self._woken = False
-            buffers, loads = self._collected
-            if buffers or loads:
-                self._collected = [], []
-            else:
-                buffers, loads = self._collect()
+            buffers, loads = self._collect()
             if buffers or loads:
                 await self._send(buffers)
                 for load in loads:
@@ -275,8 +261,6 @@ class Writer:
         self.began_at = None
 
 
-def _framed(payload: bytes) -> list[Buffer]:
-    return [len(payload).to_bytes(HEADER_BYTES, "big"), payload]
 def _nothing() -> None:
     pass
 
@@ -285,3 +269,5 @@ def _ignore(_size: int) -> None:
     pass
 
 
+def _framed(payload: bytes) -> list[Buffer]:
+    return [len(payload).to_bytes(HEADER_BYTES, "big"), payload]
