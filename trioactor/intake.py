@@ -242,12 +242,12 @@ class Intake:
         """The connection has ended: no answer goes out any more."""
         for asked in self._asked.values():
             asked.abandoned = True
+            asked.let_go()
         self._asked.clear()
 
     # --- lanes --------------------------------------------------------------------------------------
 
     def _lane(self, actor_id: str, messages: int, size: int) -> Lane:
-            asked.let_go()
         """Return the lane of the actor, with the messages counted in it."""
         lane = self._lanes.get(actor_id)
         if lane is None:
