@@ -8,6 +8,7 @@ environment and from a TOML file; `federation.flags` makes the command line of t
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -595,10 +596,13 @@ class StartConfig(Learning, Deciding, InWorkspace, Listening):
             self.workspace / "digits" / "dataset" if self.source == "digits" else self.workspace / "dataset"
         )
 
-    @property
-    def run_label(self) -> str:
-        """What the name of the run says after its time."""
-        return self.name or self.source
+    def run_label(self, source: str) -> str:
+        """Return what the name of the run says after its time: the user's word, or what the data is of.
+
+        Args:
+            source: As the region files name it; it may be anything.
+        """
+        return self.name or re.sub(r"[^A-Za-z0-9_-]+", "-", source).strip("-")[:40] or self.source
 
 
 @dataclass(frozen=True, kw_only=True)

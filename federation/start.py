@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from federation.config import StartConfig, flag_of
+from federation.config import EVALUATION_REGION, StartConfig, flag_of
 from federation.errors import ExitStatus, SettingsError
 from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
 from federation.learning import Region, one_blas_thread
@@ -54,7 +54,8 @@ def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
         check_trackers(config)
         regions = ready_regions(config)
         if folder is None:
-            folder = new_run_folder(config.workspace, config.run_label, datetime.now())
+            label = config.run_label(regions[EVALUATION_REGION].meta.source)
+            folder = new_run_folder(config.workspace, label, datetime.now())
             write_settings(folder, config.as_table())
         if config.tls:
             make_certificates(config, folder)

@@ -1,5 +1,13 @@
 """Data for a federation: where samples come from, their features, and which region has which.
 
+Also certificates for its roles. It prepares before anything runs, and no role needs it: any program that
+writes region files (`federation.learning.save_region`) may take its place. It is no loader for training, and
+never puts something else in the place of data or weights that are missing.
+
+Where to go on: `prepare.py` is the whole way, `synthetic.py`, `digits.py` and `eurosat.py` the sources,
+`extraction.py` from images to features, `plans.py`, `regions.py` and `shifts.py` who gets which samples, and
+`certificates.py` the authority.
+
 >>> from pathlib import Path
 >>> from tempfile import TemporaryDirectory
 >>> from prep import prepare_synthetic
@@ -52,7 +60,7 @@ from .regions import (
     split_rows,
 )
 from .shifts import SHIFTS, Shift
-from .split import Split, region_file, save_split, split_features, summary
+from .split import Split, load_any_features, region_file, save_split, split_features, summary
 from .tiles import CLASS_NAMES, draw_tile
 
 __all__ = [
@@ -94,6 +102,7 @@ __all__ = [
     "features_file",
     "find_inputs",
     "list_images",
+    "load_any_features",
     "plan_for",
     "prepare",
     "prepare_digits",

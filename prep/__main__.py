@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from federation.learning import PARTITIONS, LearningError, load_features
+from federation.learning import PARTITIONS, LearningError, Region
 
 from .backbones import DEFAULT_BACKBONE, PRECISIONS
 from .errors import MissingExtra, PrepError
@@ -23,7 +23,7 @@ from .plans import DEFAULT_NAMES, SplitPlan, plan_for, read_plan
 from .prepare import DEFAULT_SAMPLES, MIN_SAMPLES, SOURCES, describe, features_file
 from .prepare import prepare as prepare_data
 from .regions import HELD_OUT_SHARE, RegionPlan
-from .split import save_split, split_features, summary
+from .split import load_any_features, save_split, split_features, summary
 from .terminal import progress_shown
 
 
@@ -312,7 +312,7 @@ def split_regions(
     """  # noqa: D301  # \b is for click: what follows keeps its lines
     folder = dataset or workspace / "dataset"
     with told_in_one_line(workspace, "stopped; run the same command again to make the regions"):
-        data = load_features(features or features_file(workspace))
+        data = load_any_features(features or features_file(workspace))
         split = split_features(data, _plan_of(data, flags), seed)
         save_split(split.regions, folder)
         for line in summary(split):
@@ -325,7 +325,7 @@ def split_regions(
             click.echo(f"picture {plot}")
 
 
-def _plan_of(data: Any, flags: Mapping[str, Any]) -> SplitPlan:
+def _plan_of(data: Region, flags: Mapping[str, Any]) -> SplitPlan:
     """Return the plan that flags, file and data ask for; a flag goes before the file."""
     config, partition, regions = flags["config"], flags["partition"], flags["regions"]
     if config is not None:

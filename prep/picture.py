@@ -27,6 +27,7 @@ _MOST_POINTS = 1500  # of all regions together; more would hide each other
 _MOST_CLASSES = 40  # whose names can still be read
 _DOTS_PER_INCH = 150
 _WHITE = 255
+_TILE_INCHES = 0.95
 
 Plane = NDArray[np.float64]  # (points, 2)
 
@@ -57,7 +58,16 @@ def draw_sheet(tiles: Mapping[str, Sequence[NDArray[np.uint8]]], title: str) -> 
     from matplotlib.figure import Figure
 
     widest = max(len(row) for row in tiles.values())
-    figure = Figure(figsize=(1.9 + 0.95 * widest, 0.5 + 0.97 * len(tiles)), layout="constrained")
+    names_inches = 0.3 + 0.09 * max(len(name) for name in tiles)
+    width, height = names_inches + widest * _TILE_INCHES, 0.5 + len(tiles) * _TILE_INCHES
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=names_inches / width,
+        right=1 - 0.1 / width,
+        bottom=0.1 / height,
+        top=1 - 0.4 / height,
+        hspace=0.06,
+    )
     figure.suptitle(title, fontsize=11)
     grid = figure.subplots(len(tiles), 1, squeeze=False)
     for (axes,), (class_name, row) in zip(grid, tiles.items(), strict=True):
@@ -193,7 +203,7 @@ def _draw_shifts(axes: Axes, split: Split) -> None:
                     (x, y),
                     arrowprops={"arrowstyle": "->", "color": style["color"], "lw": 0.9},
                 )
-    axes.set_title("Means of the classes: hollow before the shift, filled after", fontsize=11)
+    axes.set_title("Means of the classes: before (hollow) and after", fontsize=11)
     axes.set_xlabel("the direction in which they move most")
     axes.set_ylabel("the second direction")
     _frameless(axes)

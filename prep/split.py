@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.learning import Region, save_region
+from federation.learning import Region, load_features, load_meta, save_region
 
 from .errors import PrepError
 from .plans import SplitPlan
@@ -58,6 +58,18 @@ class Split:
         return before, after
 
 
+def load_any_features(path: Path) -> Region:
+    """Read a features file; one that does not say what it is of is called by its name.
+
+    Raises:
+        RegionError: As `federation.learning.load_features`.
+    """
+    features = load_features(path)
+    if load_meta(path) is not None:
+        return features
+    return Region(features.X, features.y, replace(features.meta, source=path.stem))
+
+
 def split_features(features: Region, plan: SplitPlan, seed: int = 0) -> Split:
     """Split a data set by a plan.
 
@@ -93,10 +105,10 @@ def summary(split: Split) -> list[str]:
     """Return lines for people: what each region holds, and how far it is shifted."""
     meta = split.regions[EVALUATION].meta
     total = sum(region.sample_count for region in split.regions.values())
-    about = f"{meta.source}{', synthetic' if meta.synthetic and meta.source != 'synthetic' else ''}"
+    about = f"{meta.source}, drawn by a program" if meta.synthetic else meta.source
+    by = "" if meta.extractor == "unknown" else f" ({meta.extractor})"
     lines = [
-        f"{total:,} samples of {about}; {split.features.feature_count} features each ({meta.extractor}), "
-        f"seed {meta.seed}"
+        f"{total:,} samples of {about}; {split.features.feature_count} features each{by}, seed {meta.seed}"
     ]
     rows = [("region", "samples", "classes", "shift", "moved")]
     for name, region in split.regions.items():
