@@ -1,5 +1,8 @@
 """Learning with nobody in charge: peers exchange a CRDT of models, and each computes the same average.
 
+It has no leader, no election and no quorum, so no moment at which all agree and know it: peers come to hold
+the same bytes when training has ended and messages have got through. It is no general database of CRDTs.
+
 Most of it knows no trio and does no I/O. From the ground up: `clock.py` and `identity.py` (time and names
 that are never used twice), `crdt.py` (what converges), `messages.py` (what peers say), `digest.py` and
 `transfer.py` (what two of them lack, and how it gets there), `membership.py` (who is alive), `view.py` (all

@@ -1,8 +1,15 @@
-"""SQLite for the federation: rows, arrays and bytes. Knows no actor and no model.
+"""The record, in SQLite: rows, arrays and bytes, and how people and programs look at them.
 
 `RoundPersistence` keeps the record of coordinated runs in training.db, `GossipPersistence` what the peers of
-a gossip network know, in gossip.db; `SCHEMA.md` says how other programs read them. `python -m persistence
-report` shows them.
+a gossip network know, in gossip.db. `load_run` gives a whole run as one frozen object, from which all tables,
+pictures and exports are made; `python -m persistence report` shows them.
+
+It is no layer between objects and tables, and no message store: it knows no actor, no model and no clock.
+All of it blocks; an actor calls it through a thread, and owns its store alone.
+
+Where to go on: `SCHEMA.md` and `GOSSIP_SCHEMA.md` say what the tables mean, also to other programs;
+`database.py` how a file is opened, recognised and migrated, `rows.py` and `rounds.py` what is kept and when
+it counts as kept, `history.py` what is read back, `report.py` and `plot.py` what people see.
 """
 
 from persistence.errors import (

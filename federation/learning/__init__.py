@@ -1,7 +1,8 @@
 """Learning in plain NumPy: data files, the model, averaging, and where chance comes from.
 
-It knows no trio, no network and no database. The same classes serve the roles of a federation, the peers
-of a gossip network, and a notebook:
+It knows no trio, no network and no database, and is no library of deep learning: the model of the house is
+linear, and others come in by the protocol `Model`. The same classes serve the roles of a federation, the
+peers of a gossip network, and a notebook:
 
 >>> import numpy as np
 >>> from federation.learning import SimpleClassifier, worker_generator
@@ -14,6 +15,10 @@ of a gossip network, and a notebook:
 
 Equal seeds give equal bytes, whatever the number of processes and the order in which models arrive; on
 another processor, or with another NumPy, the last bits of a matrix product may differ.
+
+Where to go on: `regions.py` is the data of a site, `model.py` what is trained, `averaging.py` and
+`strategy.py` how many models become one (`server_steps.py` and `robust.py` have the strategies of the papers),
+`baseline.py` a federation in one loop, to whose bytes all machinery must come.
 """
 
 from .archive import read_archive, write_archive, writing_whole
