@@ -35,11 +35,23 @@ from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces,
 from federation.simulation.pool import cores
 from federation.simulation.trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
 # How often Ray tries a piece of work again whose process or machine was lost.
 RETRIES = 3
 
 # A socket's path has 107 bytes at most (unix(7)), of which Ray takes some 65 below its folder.
 LONGEST_FOLDER = 40
+
+# How often, and how long apart, a task is told that it is cancelled.
+CANCEL_TRIES = 5
+CANCEL_SECONDS = 1.0
+
+# What is set even where the user has set it: it holds all that the user's did, as Python has read it.
+OURS = ("PYTHONPATH",)
+
+# How long a cluster may take to accept a connection.
+REACH_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -71,6 +83,7 @@ async def open_ray(bench: Bench, shards: Shards, config: SimulationConfig) -> As
                 slots: int = config.processes or cores()
                 await in_thread(lambda _: _start(folder, slots))
             else:
+                await _reach(config.ray_address)
                 there = await in_thread(lambda _: _connect(str(config.ray_address)))
                 slots = config.processes or there
             yield RayEngine(bench, await in_thread(lambda _: _put(shards)), slots)
@@ -128,7 +141,7 @@ class RayEngine:
             await done.wait()
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
-                await in_thread(lambda _: _cancel(task))
+                await _end(task, done)
             raise
         try:
             parts.extend(future.result())
@@ -151,6 +164,42 @@ def _trainer_here(bench: Bench, held: tuple[Any]) -> Trainer:
 
     threadpool_limits(limits=1, user_api="blas")  # for good: see `federation.learning.one_blas_thread`
     return trainer_for(bench, ray.get(held[0]))
+
+
+async def _end(task: Any, done: trio.Event) -> None:
+    """Cancel a task, and see that it has ended: what is just being started may miss being told so."""
+    for _ in range(CANCEL_TRIES):
+        await in_thread(lambda _: _cancel(task))
+        with trio.move_on_after(CANCEL_SECONDS):
+            await done.wait()
+            return
+    logger.warning("a task on Ray has not ended although it was cancelled; it ends with its cluster")
+
+
+async def _reach(address: str) -> None:
+    """See that something answers at an address: Ray itself would try for minutes.
+
+    Raises:
+        EngineFailed: Nothing does.
+    """
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not host or not port.isdigit():  # "auto", say
+        return
+    why = f"no answer within {REACH_SECONDS:g} s"
+    with trio.move_on_after(REACH_SECONDS):
+        try:
+            await (await trio.open_tcp_stream(host, int(port))).aclose()
+            return
+        except OSError as error:
+            why = _in_a_line(error)
+    raise _unusable(address, why)
+
+
+def _unusable(address: str, why: str) -> EngineFailed:
+    return EngineFailed(
+        f"--ray-address {address}: the cluster cannot be used ({why}); see with `ray status` whether it "
+        "runs, or leave the flag out to start one here"
+    )
 
 
 # --- the cluster; all of it blocks --------------------------------------------------------------
@@ -191,10 +240,7 @@ def _connect(address: str) -> int:
         )
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
     except Exception as error:  # whatever keeps us from it
-        raise EngineFailed(
-            f"--ray-address {address}: the cluster cannot be used ({_in_a_line(error)}); see with `ray "
-            "status` whether it runs, or leave the flag out to start one here"
-        ) from error
+        raise _unusable(address, _in_a_line(error)) from error
 
 
 def _put(shards: Shards) -> Any:
@@ -226,17 +272,23 @@ def _for_a_cluster_here() -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables in the environment within the block, but those that the user has set."""
-    ours = {name: value for name, value in values.items() if name not in os.environ or name == "PYTHONPATH"}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    """Have these variables in the environment within the block, but those that the user has set.
+
+    Behind it, what Ray has left there is gone as well.
+    """
+
+    def of_ray() -> dict[str, str]:
+        names = (*values, "PYTHONBREAKPOINT")
+        return {name: value for name, value in os.environ.items() if name in names or name[:4] == "RAY_"}
+
+    before = of_ray()
+    os.environ.update({name: value for name, value in values.items() if name not in before or name in OURS})
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        for name in of_ray():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
