@@ -41,7 +41,12 @@ class Learning(OfModel):
     learning_rate: float = setting(0.1, "Length of a step of SGD.", above=0.0)
     mu: float = setting(0.0, "Pull of FedProx towards the average; 0 is none.", least=0.0)
     strategy: str = setting("fedavg", "How the models of all peers become one.", choices=STRATEGIES)
-    seed: int = setting(0, "What each peer draws in training comes from it.", least=0)
+    seed: int = setting(
+        0,
+        "What each peer draws in training comes from it. When it trains it decides itself, so another run of "
+        "the same seed gives another model; within a run all agree.",
+        least=0,
+    )
     patience_seconds: float = setting(
         2.0,
         "How long a peer waits between its rounds for the models of the others.",

@@ -240,7 +240,8 @@ class GossipPeer(Actor):
             self._trainer.hear(models)
         changes = self._view.membership.take_changes()
         for change in changes:
-            logger.info("%s is %s", change.peer, change.status)
+            said = f"{change.peer} {'has left' if change.status == 'left' else f'is {change.status}'}"
+            logger.info("%s", said)
             if change.status in ("dead", "left"):
                 self._send(self._view.lose(change.peer, trio.current_time()))
             self._events.append(
@@ -248,7 +249,7 @@ class GossipPeer(Actor):
                     at_unix=self._world.now_unix(),
                     source=self._plan.peer,
                     kind=change.status,
-                    text=f"{change.peer} is {change.status}",
+                    text=said,
                 )
             )
         if changes:

@@ -200,7 +200,7 @@ def enter_run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str
         synthetic=meta.synthetic,
     )
     with GossipPersistence(config.gossip_database) as record:
-        record.reopen_run(record.enter_run(new).id)
+        record.reopen_run(record.enter_run(new).id, settings)
 
 
 def _resumed(config: StartGossipConfig, chosen: frozenset[str]) -> tuple[StartGossipConfig, RunFolder]:

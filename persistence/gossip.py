@@ -157,13 +157,13 @@ class GossipPersistence:
             )
         return self.run(run_id)
 
-    def reopen_run(self, run_id: int) -> RunRow:
-        """Make a run that was stopped run again."""
+    def reopen_run(self, run_id: int, settings: Mapping[str, object]) -> RunRow:
+        """Make a run that was stopped run again, with the settings that it goes on with."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE runs SET status = 'running', reason = '', ended_unix = NULL, model_sha256 = NULL "
-                "WHERE id = ?",
-                (run_id,),
+                "UPDATE runs SET status = 'running', reason = '', ended_unix = NULL, model_sha256 = NULL, "
+                "settings = ? WHERE id = ?",
+                (json.dumps(dict(settings)), run_id),
             )
         return self.run(run_id)
 

@@ -15,6 +15,7 @@ from persistence.gossip_rows import PeerMetricsRow
 from persistence.wording import STATUS_STYLES, add_numbers, local_time, new_table, number, size
 
 SHORT_SHA = 12
+SHORTEST_SHA = 8  # where a row has 80 columns for ten things
 EVENTS_SHOWN = 10
 
 # --- for programs ---------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def _heading(history: GossipHistory) -> Text:
 
 
 def _peers_table(history: GossipHistory) -> Table:
-    table = new_table(gap=2)
+    table = new_table(gap=1)
     table.add_column("peer", overflow="fold")
     add_numbers(table, "rounds", "samples", "accuracy", "distance", "models", "life", "received", "sent")
     table.add_column("average", no_wrap=True)
@@ -137,7 +138,7 @@ def _peers_table(history: GossipHistory) -> Table:
             str(state.life),
             size(state.bytes_in),
             size(state.bytes_out),
-            (state.average_sha256 or "-")[:SHORT_SHA],
+            (state.average_sha256 or "-")[:SHORTEST_SHA],
         )
     return table
 

@@ -186,9 +186,10 @@ def test_a_run_ends_and_goes_on(store: GossipPersistence, run_id: int) -> None:
     ended = store.end_run(run_id, status="stopped", reason="Ctrl-C", ended_unix=1.8e9, model_sha256="ab")
     assert (ended.status, ended.reason, ended.model_sha256) == ("stopped", "Ctrl-C", "ab")
 
-    again = store.reopen_run(run_id)
+    again = store.reopen_run(run_id, {"rounds": 40})
 
     assert (again.status, again.reason, again.ended_unix, again.model_sha256) == ("running", "", None, None)
+    assert again.settings == {"rounds": 40}
 
 
 def test_a_round_that_is_trained_again_takes_the_place_of_the_first(
