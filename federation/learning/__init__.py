@@ -17,8 +17,8 @@ Equal seeds give equal bytes, whatever the number of processes and the order in 
 another processor, or with another NumPy, the last bits of a matrix product may differ.
 
 Where to go on: `regions.py` is the data of a site, `model.py` what is trained, `averaging.py` and
-`strategy.py` how many models become one (`server_steps.py` and `robust.py` have the strategies of the papers),
-`baseline.py` a federation in one loop, to whose bytes all machinery must come.
+`strategy.py` how many models become one (`server_steps.py` and `robust.py` have the strategies of the
+papers), `baseline.py` a federation in one loop, to whose bytes all machinery must come.
 """
 
 from .archive import read_archive, write_archive, writing_whole
