@@ -20,6 +20,7 @@ import trio
 from trioactor import framing
 from trioactor.codec import Codec, Tail
 from trioactor.complaints import Complaints
+from trioactor.direct import direct_for
 from trioactor.envelope import Envelope
 from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
@@ -329,6 +330,7 @@ class Connection:
         """
         hello = self._hello
         self._outbox.open(hello.window, hello.message_bytes, together=hello.tells)
+        self.writer.send_now = direct_for(self._stream)
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -363,6 +365,7 @@ class Connection:
         """Have `run` return with this reason, unless it has one."""
         if self.reason is None:
             self.reason = reason
+        self.writer.send_now = None
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
@@ -570,7 +573,8 @@ class Connection:
         """The handler returned `value`."""
         try:
             reply = None if question is None else self._codec.reply_shape(question.message)
-            self.writer.answer(self._codec.encode_answer(ask, value, reply), written)
+            encoded = self._codec.encode_answer(ask, value, reply)
+            self.writer.answer(encoded, written, is_the_only_one=not self._intake.has_open_questions)
         except CannotEncode as error:
             self.refuse(ask, HandlerFailed(str(error)), written)
 

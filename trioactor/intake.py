@@ -234,6 +234,11 @@ class Intake:
         return True
 
     @property
+    def has_open_questions(self) -> bool:
+        """Whether a question was read that is not answered yet."""
+        return bool(self._asked)
+
+    @property
     def open_questions(self) -> list[int]:
         """The numbers of those that were read and are not answered yet."""
         return list(self._asked)

@@ -170,9 +170,9 @@ class Link:
                 partial(self.outbox.broke, in_doubt=connection.in_doubt),
             )
 
-    def _wake(self) -> None:
+    def _wake(self, at_once: bool = False) -> None:
         if self.connection is not None:
-            self.connection.writer.wake()
+            self.connection.writer.wake(at_once=at_once)
         elif self.state != "connecting":
             self._connect()
 

@@ -179,7 +179,7 @@ class Outbox:
         limits: Of this side.
         tally: The accounts of the system.
         bury: Called with the actor's id, a tell that cannot be delivered, and why; counts it as dead.
-        wake: Called when there is something to write.
+        wake: Called when there is something to write, with whether it is worth a send of its own.
         cancel: Called with the number of a question that was sent and that nobody waits for any more.
     """
 
@@ -190,7 +190,7 @@ class Outbox:
         tally: Tally,
         bury: Bury,
         *,
-        wake: Callable[[], None],
+        wake: Callable[[bool], None],
         cancel: Callable[[int], None],
     ) -> None:
         self._codec = codec
@@ -255,9 +255,9 @@ class Outbox:
         self._tally.accepted += 1
         self.queued += 1
         if not self._window_messages:
-            self._wake()  # there is no connection yet, and now there is a reason to have one
+            self._wake(False)  # there is no connection yet, and now there is a reason to have one
         elif not channel.listed:
-            self._list(channel)
+            self._list(channel, at_once=envelope.reply_to is not None and len(self._asks) == 1)
 
     def _parcel(self, channel: Channel, envelope: Envelope, packed: Packed) -> Parcel:
         codec, message = self._codec, envelope.message
@@ -429,7 +429,7 @@ class Outbox:
 
     # --- bookkeeping --------------------------------------------------------------------------------
 
-    def _list(self, channel: Channel) -> None:
+    def _list(self, channel: Channel, *, at_once: bool = False) -> None:
         """Have the writer look at the channel, if it may send."""
         if (
             channel.queue
@@ -439,7 +439,7 @@ class Outbox:
         ):
             channel.listed = True
             self._ready.append(channel)
-            self._wake()
+            self._wake(at_once)
 
     def _leave_queue(self, channel: Channel, size: int) -> None:
         """So many bytes are no longer in the queue: let those in who wait for room."""

@@ -4,6 +4,9 @@ It takes what waits and sends it at once: first what keeps the link alive (pongs
 then messages, up to 64 small frames at a time; behind them pieces of long messages, until there is enough
 for one send. So a ping waits for little more than 256 KiB, and many messages cost one send. Memory of large
 arrays goes out uncopied.
+
+When the task rests, a small question or answer is sent from where it is said, if it is the only one: somebody
+waits for it, and nothing else is on its way that could go together with it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from trioactor.codec import Encoded
+from trioactor.direct import SendNow
 from trioactor.framing import HEADER_BYTES, Buffer, cut
 from trioactor.limits import Limits
 from trioactor.outbox import Load, Outbox
@@ -28,6 +32,9 @@ JOINED_BYTES = 32 * 1024
 
 # What waits of answers is told to the books in steps of so many bytes: small answers cost nothing there.
 NOTED_BYTES = 256 * 1024
+
+# What is sent from where it was said; more is work, and that is for the task.
+AT_ONCE_BYTES = 4 * 1024
 
 # What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
 TLS_BYTES = 64 * 1024
@@ -63,6 +70,7 @@ class Writer:
         note_unread: Told how many bytes of answers wait, when that has changed by much.
 
     Attributes:
+        send_now: Sends without waiting, see `direct.py`; None when only the task sends.
         frame_bytes: The longest frame that the peer takes.
         written: Bytes that were handed to the stream.
         sends: In how many calls.
@@ -78,6 +86,7 @@ class Writer:
         too_many: Callable[[], None],
         note_unread: Callable[[int], None],
     ) -> None:
+        self.send_now: SendNow | None = None
         self.frame_bytes = limits.frame_bytes
         self.written = 0
         self.sends = 0
@@ -96,6 +105,7 @@ class Writer:
         self._something: trio.Event | None = None  # while the task sleeps
         self._woken = False  # since it last began to collect
         self._last_words: Callable[[], bytes] | None = None
+        self._collected: tuple[list[Buffer], list[Load]] = [], []  # and not sent at once
 
     def say(self, payload: bytes, written: Written | None = None) -> None:
         """Write a small frame, before everything else. `written` is called when it is taken out for that."""
@@ -103,11 +113,13 @@ class Writer:
         self._count_unread(len(payload))
         self._check_queue()
 
-    def answer(self, encoded: Encoded, written: Written | None = None) -> None:
+    def answer(
+        self, encoded: Encoded, written: Written | None = None, *, is_the_only_one: bool = False
+    ) -> None:
         """Write an answer. `written` is called when it is taken out for that."""
         self._answers.append((encoded, written))
         self._count_unread(len(encoded.head) + encoded.tail_bytes)
-        self._check_queue()
+        self._check_queue(at_once=is_the_only_one)
 
     def finish(self, last_words: Callable[[], bytes]) -> None:
         """Write what waits and may be sent, then the frame that this returns, and be done."""
@@ -121,13 +133,34 @@ class Writer:
         self._long.clear()
         self._too_many = _nothing
         self._note_unread = _ignore
+        self._collected = [], []
 
-    def wake(self) -> None:
-        """There is something to write."""
+    def wake(self, *, at_once: bool = False) -> None:
+        """There is something to write; `at_once`: it is worth a send of its own."""
         self._woken = True
-        if self._something is not None:
+        if at_once and self._something is not None and self._is_sent_now():
+            return
+        if self._something is not None:  # what was sent now may have woken the task
             self._something.set()
             self._something = None
+
+    def _is_sent_now(self) -> bool:
+        """Send what is there, if that can be done and is little. False: the task has something to do."""
+        send_now = self.send_now
+        if send_now is None or self._last_words is not None:
+            return False
+        buffers, loads = self._collect()
+        if self._long or sum(map(len, buffers)) > AT_ONCE_BYTES:
+            self._collected = buffers, loads
+            return False
+        data = b"".join(buffers)
+        count = self._hand_over_now(send_now, data)
+        if count < len(data):
+            self._collected = [data[count:]], loads
+            return False
+        for load in loads:
+            self._outbox.written(load)
+        return True
 
     def _count_unread(self, change: int) -> None:
         self._unread += change
@@ -135,8 +168,8 @@ class Writer:
             self._noted = self._unread
             self._note_unread(self._unread)
 
-    def _check_queue(self) -> None:
-        self.wake()
+    def _check_queue(self, *, at_once: bool = False) -> None:
+        self.wake(at_once=at_once)
         if len(self._control) + len(self._answers) > self._limits.answers_queued:
             self._too_many()
 
@@ -146,7 +179,11 @@ class Writer:
             if self._long:
                 await self._wait_for_turn()
             self._woken = False
-            buffers, loads = self._collect()
+            buffers, loads = self._collected
+            if buffers or loads:
+                self._collected = [], []
+            else:
+                buffers, loads = self._collect()
             if buffers or loads:
                 await self._send(buffers)
                 for load in loads:
@@ -245,6 +282,12 @@ class Writer:
             await self._hand_over(buffer)
         if small:
             await self._hand_over(b"".join(small))
+
+    def _hand_over_now(self, send_now: SendNow, data: bytes) -> int:
+        count = send_now(data)
+        self.sends += 1
+        self.written += count
+        return count
 
     async def _hand_over(self, data: Buffer) -> None:
         self.sends += 1

@@ -17,6 +17,7 @@ from cbor2 import CBORTag, loads
 
 from tests.trioactor.grammar import complaint_about, complaint_about_sequence
 from trioactor import connection, tls
+from trioactor.direct import SendNow
 from trioactor.framing import BEGIN, HEADER_BYTES, PIECE, Buffer, encode_frame
 from trioactor.writer import Writer
 
@@ -79,17 +80,23 @@ class Recorder:
 
     def attach(self, patch: pytest.MonkeyPatch) -> None:
         """Listen in where bytes are handed to a stream, and where the frames of a handshake are made."""
-        hand_over = Writer._hand_over
+        hand_over, hand_over_now = Writer._hand_over, Writer._hand_over_now
 
         async def hand_over_and_note(writer: Writer, data: Buffer) -> None:
             self.written(writer, data)
             await hand_over(writer, data)
+
+        def hand_over_now_and_note(writer: Writer, send_now: SendNow, data: bytes) -> int:
+            count = hand_over_now(writer, send_now, data)
+            self.written(writer, data[:count])
+            return count
 
         def encode_and_note(payload: bytes) -> bytes:
             self.framed(payload)
             return encode_frame(payload)
 
         patch.setattr(Writer, "_hand_over", hand_over_and_note)
+        patch.setattr(Writer, "_hand_over_now", hand_over_now_and_note)
         patch.setattr(connection, "encode_frame", encode_and_note)
         patch.setattr(tls, "encode_frame", encode_and_note)
 

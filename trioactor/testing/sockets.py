@@ -206,6 +206,13 @@ class VirtualSocket(trio.socket.SocketType):
         with memoryview(data) as view, view.cast("B") as octets:
             return endpoint.send(octets)
 
+    def send_now(self, data: bytes) -> int:
+        """Send a part of the data without waiting, and return how much. Raises BlockingIOError: nothing."""
+        endpoint = self._connected(otherwise=errno.EPIPE)
+        if not endpoint.can_write:
+            raise error_of(errno.EAGAIN)
+        return endpoint.send(memoryview(data))
+
     async def sendmsg(self, buffers: Iterable[Buffer], *args: Any) -> int:
         """Send a part of several pieces. Ancillary data is refused."""
         if args and args[0]:

@@ -1,0 +1,254 @@
+"""The writer of a connection: what is sent at once, from where it is said, and what waits for its task."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from cbor2 import CBORTag, loads
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from tests.trioactor.cast import Hold, Note, Read
+from trioactor.codec import Codec
+from trioactor.direct import direct_for
+from trioactor.envelope import Envelope, Told
+from trioactor.errors import DeliveryError
+from trioactor.frames import Goodbye, Ping
+from trioactor.ledger import Tally
+from trioactor.limits import Limits
+from trioactor.outbox import Outbox
+from trioactor.testing import Network
+from trioactor.vocabulary import Vocabulary
+from trioactor.writer import AT_ONCE_BYTES, Writer
+
+
+class Asker:
+    """Nobody answers it here."""
+
+    def succeed(self, value: Any) -> None:
+        raise AssertionError(value)
+
+    def fail(self, error: DeliveryError) -> None:
+        raise AssertionError(error)
+
+
+class NoRefs:
+    def wire_ref(self, ref: Any) -> list[Any]:
+        raise AssertionError(ref)
+
+    def ref_of(self, fields: Any) -> Any:
+        raise AssertionError(fields)
+
+
+class Desk(trio.abc.SendStream):
+    """A writer, the outbox that it empties, and the stream that it writes to.
+
+    Attributes:
+        at_once: What was sent at once.
+        in_turn: What was sent by the writer's task.
+        room: So many more bytes are taken at once.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = b""
+        self.in_turn = b""
+        self.room = 1_000_000
+        limits = Limits()
+        self.codec = Codec(Vocabulary([Note, Hold, Read]), limits, NoRefs(), b"8 bytes!")
+        self.tally = Tally()
+        self.outbox = Outbox(
+            self.codec,
+            limits,
+            self.tally,
+            lambda *_: None,
+            wake=lambda at_once: self.writer.wake(at_once=at_once),
+            cancel=lambda ask: None,
+        )
+        stream = trio.StapledStream(self, memory_stream_pair()[0])
+        self.writer = Writer(stream, self.outbox, limits, lambda: None, lambda size: None)
+        self.writer.send_now = self._send_now
+        self.outbox.open((100, 1_000_000), 1_000_000, together=True)
+
+    def _send_now(self, data: bytes) -> int:
+        count = min(self.room, len(data))
+        self.room -= count
+        self.at_once += data[:count]
+        return count
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        self.in_turn += data
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def ask(self, message: Any) -> None:
+        assert self.outbox.offer("clerk", Envelope(message, reply_to=Asker()))
+
+    def tell(self, message: Any) -> None:
+        assert self.outbox.offer("clerk", Told(message))
+
+    def answer(self, value: Any, *, is_the_only_one: bool = True) -> None:
+        self.writer.answer(self.codec.encode_answer(1, value, None), is_the_only_one=is_the_only_one)
+
+
+def frames(data: bytes) -> list[Any]:
+    """What was sent, as cbor2 reads it."""
+    found = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        found.append(loads(data[4:end]))
+        data = data[end:]
+    return found
+
+
+def question(number: int, name: str = "tests.read", *fields: Any) -> list[Any]:
+    return ["clerk", CBORTag(27, (name, fields)), {"ask": number}]
+
+
+@asynccontextmanager
+async def resting_writer() -> AsyncIterator[Desk]:
+    """One whose task has nothing to do; at the end everything is written."""
+    desk = Desk()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.writer.run)
+        await wait_all_tasks_blocked()
+        yield desk
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_question_that_is_the_only_one_is_sent_where_it_is_asked() -> None:
+    async with resting_writer() as desk:
+        desk.ask(Read())
+
+        assert frames(desk.at_once) == [question(1)]
+        assert (desk.writer.sends, desk.writer.written, desk.tally.sent) == (1, len(desk.at_once), 1)
+        assert desk.outbox.queued == 0
+    assert desk.in_turn == b"", "the task was not woken"
+
+
+async def test_questions_beside_an_open_one_go_together() -> None:
+    async with resting_writer() as desk:
+        desk.ask(Read())
+        desk.ask(Read())
+        desk.ask(Read())
+
+        assert frames(desk.at_once) == [question(1)]
+        await wait_all_tasks_blocked()
+        assert frames(desk.in_turn) == [question(2), question(3)]
+        assert desk.writer.sends == 2
+
+
+async def test_an_answer_that_is_the_only_one_is_sent_where_it_is_given() -> None:
+    async with resting_writer() as desk:
+        desk.answer(5)
+        desk.answer(6, is_the_only_one=False)
+
+        assert frames(desk.at_once) == [[1, 1, 5]]
+    assert frames(desk.in_turn) == [[1, 1, 6]]
+
+
+async def test_tells_wait_for_each_other_and_a_question_behind_them_for_its_place() -> None:
+    async with resting_writer() as desk:
+        desk.tell(Note(1))
+        desk.tell(Note(2))
+        desk.ask(Read())
+
+        assert desk.at_once == b""
+    assert frames(desk.in_turn) == [[14, "clerk", "tests.note", [[1], [2]]], question(1)]
+
+
+async def test_what_the_kernel_does_not_take_at_once_is_sent_by_the_task_and_in_order() -> None:
+    async with resting_writer() as desk:
+        desk.room = 10
+        desk.ask(Read())
+        desk.writer.say(Codec.encode_control(Ping(1)))
+        desk.tell(Note(1))
+
+        assert len(desk.at_once) == 10
+        assert desk.tally.sent == 0
+    sent = frames(desk.at_once + desk.in_turn)
+    assert sent == [question(1), [5, 1], ["clerk", CBORTag(27, ("tests.note", (1,)))]]
+    assert desk.tally.sent == 2
+
+
+async def test_what_is_long_is_sent_by_the_task() -> None:
+    async with resting_writer() as desk:
+        desk.answer("x" * AT_ONCE_BYTES)
+
+        assert desk.at_once == b""
+        await wait_all_tasks_blocked()
+        assert frames(desk.in_turn) == [[1, 1, "x" * AT_ONCE_BYTES]]
+        desk.answer("y")
+        assert frames(desk.at_once) == [[1, 1, "y"]]
+
+
+async def test_nothing_is_sent_at_once_before_last_words() -> None:
+    async with resting_writer() as desk:
+        desk.writer.finish(lambda: Codec.encode_control(Goodbye("done", [])))
+        desk.answer(5)
+
+        assert desk.at_once == b""
+    assert frames(desk.in_turn) == [[1, 1, 5], [13, "done", []]]
+
+
+# --- the way past the scheduler ---------------------------------------------------------------------
+
+
+async def test_a_socket_of_the_kernels_takes_what_it_has_room_for_and_says_so_when_it_is_closed() -> None:
+    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
+    async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs) as far:
+        send_now = direct_for(stream)
+        assert send_now is not None
+
+        assert send_now(b"hello") == 5
+        assert await far.receive_some() == b"hello"
+        while send_now(bytes(100_000)):
+            pass
+        assert send_now(b"no room") == 0
+        await stream.aclose()
+        assert send_now(b"closed") == 0
+
+
+async def test_a_virtual_socket_has_one_too() -> None:
+    async with Network() as network:
+        with network.at("hub"):
+            (listener,) = await trio.open_tcp_listeners(7000, host="hub")
+        with network.at("caller"):
+            stream = await trio.open_tcp_stream("hub", 7000)
+        far = await listener.accept()
+        send_now = direct_for(stream)
+        assert send_now is not None
+
+        assert send_now(b"hello") == 5
+        assert await far.receive_some() == b"hello"
+        while send_now(bytes(100_000)):
+            pass
+        await stream.aclose()
+        assert send_now(b"closed") == 0
+        await trio.aclose_forcefully(far)
+        await listener.aclose()
+
+
+@pytest.mark.parametrize("kind", ["memory", "unknown socket"])
+def test_other_streams_have_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that is not trio's own may have any number, which is the file descriptor of something else."""
+
+    async def main() -> None:
+        if kind == "memory":
+            assert direct_for(memory_stream_pair()[0]) is None
+            return
+        ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
+        async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs):
+            monkeypatch.setattr(type(ours), "__module__", "elsewhere")
+            assert direct_for(stream) is None
+
+    trio.run(main)
