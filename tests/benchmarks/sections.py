@@ -10,6 +10,7 @@ from typing import Protocol
 from federation.learning import one_blas_thread
 from tests.benchmarks import (
     codec,
+    extraction,
     flower,
     gossip,
     growth,
@@ -17,6 +18,7 @@ from tests.benchmarks import (
     pool,
     remote,
     runtime,
+    simulation,
     sizes,
     straggler,
 )
@@ -105,9 +107,22 @@ def _round(*, quick: bool, progress: Progress) -> Findings:
     return Findings(rows, curves, said)
 
 
+def _simulation(*, quick: bool, progress: Progress) -> Findings:
+    rows = simulation.rows(quick=quick, progress=progress)
+    said = simulation.said(quick=quick, progress=progress)
+    return Findings(rows, said=[*said, *([] if flower.python() is not None else [NO_FLOWER])])
+
+
 def _gossip(*, quick: bool, progress: Progress) -> Findings:
     rows = gossip.rows(quick=quick, progress=progress)
     return Findings(rows, gossip.curves(quick=quick, progress=progress))
+
+
+def _extraction(*, quick: bool, progress: Progress) -> Findings:
+    if _missing("torch", "torchvision"):
+        said = ["PyTorch is not there and its rows are left out; `bin/benchmark extraction` installs it."]
+        return Findings(said=said)
+    return Findings(extraction.rows(quick=quick, progress=progress))
 
 
 def _figures(figures: Mapping[str, float]) -> str:
@@ -154,10 +169,23 @@ SECTIONS: Mapping[str, Section] = {
         " processes, disk and messages are most of it; a plain loop in one process has none of them.",
         _round,
     ),
+    "simulation": Section(
+        "A federation simulated",
+        "Holds for many small workers with the linear model, which ours trains many at a time; Flower's"
+        " simulation is for any model, and gives each training to a process of Ray.",
+        _simulation,
+    ),
     "gossip": Section(
         "Gossip",
         "Deployed: three peers on one machine, who wait for each other's models up to `--patience-seconds`."
         " In virtual time: the rules as they are deployed, without sockets and without training.",
         _gossip,
+    ),
+    "extraction": Section(
+        "Features of images",
+        "ResNet18 in float32 on the CPU, at 64 pixels, where the network is quickest beside the rest. The"
+        " bare network has its batches in memory, decoded and normalised; ours reads JPEG files and writes"
+        " features.",
+        _extraction,
     ),
 }
