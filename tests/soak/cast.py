@@ -44,6 +44,7 @@ WORKERS = ("A", "B", "C", FAR)
 MORE_ROUNDS = 3  # of gossip, after the soak, until all agree
 END_SECONDS = 30.0
 RETURN_SECONDS = 60.0
+BEGIN_SECONDS = 120.0
 AGREE_SECONDS = 120.0
 
 
@@ -176,7 +177,8 @@ class Coordinated(Mode):
     def begin(self, slow_port: int) -> None:
         """Start the run, and the far worker, who is told of the slow port alone."""
         job = ["--rounds", str(WITHOUT_END), "--epochs", str(EPOCHS)]
-        job += ["--return-seconds", str(RETURN_SECONDS)]  # who is killed is waited for: no update is missing
+        # Who is killed is waited for, so that no update is missing; a busy machine may take its time.
+        job += ["--return-seconds", str(RETURN_SECONDS), "--register-seconds", str(BEGIN_SECONDS)]
         listen = ["--listen", f"127.0.0.1:{self.port}"]
         place = ["--workspace", str(self.folder)]
         self.start("launcher", "federation", "start", "--plain", "--no-alone", *job, *listen, *place)

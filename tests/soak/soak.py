@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from tests.benchmarks.processes import ROOT
-from tests.soak.cast import FAR, Coordinated, Gossip, Mode, hostile, prepare
+from tests.soak.cast import BEGIN_SECONDS, FAR, Coordinated, Gossip, Mode, hostile, prepare
 from tests.soak.relay import Relay
 from tests.soak.verdict import Soaked, stuck_seconds
 
@@ -83,7 +83,7 @@ class Soak:
 
     async def _wait_for_rounds(self) -> None:
         self._told(f"waiting for the first round of both modes in {self.coordinated.folder.parent}")
-        with trio.move_on_after(MOST_STUCK_SECONDS):
+        with trio.move_on_after(BEGIN_SECONDS):
             while not (self.coordinated.rounds() and self.gossip.rounds()):
                 if ended := [*self.coordinated.revive(), *self.gossip.revive()]:
                     raise RuntimeError("; ".join(ended))
