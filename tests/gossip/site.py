@@ -22,7 +22,7 @@ from gossip.plan import Over, Plan, World
 from gossip.roles import actor_of, supervisor_of
 from gossip.store import GossipStore, PeerStore
 from persistence import GossipPersistence, NewRun
-from trioactor import ActorRef, ActorSystem, ChildSpec, Supervisor
+from trioactor import ActorRef, ActorSystem, ChildSpec, Middleware, Supervisor
 from trioactor.testing import Node, Simulation
 
 PORT = 7000
@@ -74,6 +74,8 @@ class Site:
         ahead_seconds: By how much its calendar is wrong.
         make_peer: Makes its peer, once for each life of the actor.
         run: The run that it is part of.
+        receive: Sees what its system receives.
+        make_region: Makes what it trains on, and what averages are scored on, of a name and a number.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Site:
     ahead_seconds: float = 0.0
     make_peer: Callable[[Plan, Learner, World], GossipPeer] = GossipPeer
     run: str = TOY
+    receive: Sequence[Middleware] = ()
+    make_region: Callable[[str, int], Region] = toy_region
 
     @property
     def database(self) -> Path:
@@ -129,7 +133,7 @@ class Site:
             self.over.append(over)
             ended.set()
 
-        async with ActorSystem(node.name, vocabulary=MESSAGES, rng=node.rng) as system:
+        async with ActorSystem(node.name, vocabulary=MESSAGES, receive=self.receive, rng=node.rng) as system:
             world = World(
                 ref_to=lambda address: system.ref(*address, actor_of(self.run)),
                 reporter_at=lambda address: system.ref(*address, "reporter"),
@@ -144,9 +148,9 @@ class Site:
             )
             learner = Learner(
                 self.plan.peer,
-                toy_region(self.plan.peer, self.samples),
+                self.make_region(self.plan.peer, self.samples),
                 Budget(rounds=self.plan.rounds, epochs=1, batch_size=8, seed=0),
-                evaluation=toy_region("evaluation", 60),
+                evaluation=self.make_region("evaluation", 60),
             )
 
             def make() -> GossipPeer:

@@ -118,7 +118,7 @@ def test_a_late_answer_to_the_first_question_is_known_to_be_late(a: Transfers) -
 
 def test_how_slow_the_answers_were_fades(a: Transfers) -> None:
     a.hear(10.0)
-    for _ in range(60):
+    for _ in range(200):
         a.hear(0.01)
     a.fetch(content_of(SMALL), len(SMALL), "owner", "b", 0.0)
     assert len(a.tick(0.3)) == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.simulation.gossip_bytes import WholeBytes, whole_bytes
 from tests.simulation.gossip_cells import (
     Cell,
     Detected,
@@ -35,6 +36,7 @@ class Plan:
         health_runs: How many of those, for each loss.
         idle_rounds: Rounds in which nothing changes.
         versions: Of models, for each kind of traffic.
+        whole: Whole peers that train and come to rest: how many, loss of segments, rounds, idle rounds.
     """
 
     peers: Sequence[int] = (16, 64, 256, 1024)
@@ -45,6 +47,11 @@ class Plan:
     health_runs: int = 16
     idle_rounds: int = 10_000
     versions: int = 40
+    whole: Sequence[tuple[int, float, int, int]] = (
+        (3, 0.0, 40, 10_000),
+        (3, 0.1, 40, 100),
+        (8, 0.1, 10, 100),
+    )
 
 
 QUICK = Plan(
@@ -55,6 +62,7 @@ QUICK = Plan(
     health_runs=1,
     idle_rounds=300,
     versions=6,
+    whole=((3, 0.0, 5, 100),),
 )
 """In some seconds, for the suite."""
 
@@ -115,6 +123,7 @@ MEASURES: Mapping[str, Callable[..., Any]] = {
     "health": _health,
     "idle": idle_traffic,
     "models": _models,
+    "whole": whole_bytes,
 }
 
 
@@ -148,6 +157,8 @@ def _traffic_tasks(plan: Plan) -> Iterator[Task]:
     for loss in plan.losses:
         for size in MODEL_SIZES:
             yield Task("models", (loss, size, plan.versions))
+    for args in plan.whole:
+        yield Task("whole", args)
 
 
 def _parts(seeds: int) -> Iterator[tuple[int, int]]:
@@ -168,6 +179,7 @@ class Findings:
         healthy: What was said of peers that were alive, by loss.
         idle: Traffic of networks in which nothing changes, by size.
         models: Traffic of new versions, by loss and size of the model.
+        whole: Traffic of whole peers, by their number and the loss of segments.
     """
 
     rounds: dict[Cell, list[float]] = field(default_factory=dict)
@@ -175,6 +187,7 @@ class Findings:
     healthy: dict[float, list[Health]] = field(default_factory=dict)
     idle: dict[int, IdleTraffic] = field(default_factory=dict)
     models: dict[tuple[float, int], ModelTraffic] = field(default_factory=dict)
+    whole: dict[tuple[int, float], WholeBytes] = field(default_factory=dict)
 
     def add(self, task: Task, found: Any) -> None:
         """Take in what came of a task, in the words of JSON."""
@@ -190,6 +203,8 @@ class Findings:
                 self.idle[args[0]] = IdleTraffic(**found)
             case "models":
                 self.models[args[0], args[1]] = ModelTraffic(**found)
+            case "whole":
+                self.whole[args[0], args[1]] = WholeBytes(**found)
 
 
 def measure(

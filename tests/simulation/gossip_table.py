@@ -43,6 +43,7 @@ def rows(found: Findings) -> list[Row]:
         *_health_rows(found),
         *_idle_rows(found),
         *_model_rows(found),
+        *_whole_rows(found),
     ]
 
 
@@ -114,6 +115,24 @@ def _model_rows(found: Findings) -> Iterator[Row]:
         part = "bytes of one version of a model, in the peer that got most"
         what = f"{MODEL_PEERS} peers, {loss:.0%} loss, {size / 1e6:g} MB"
         yield Row(part, what, f"{value.versions:,} versions", figures, target, met)
+
+
+def _whole_rows(found: Findings) -> Iterator[Row]:
+    for (peers, loss), value in sorted(found.whole.items()):
+        figures = {
+            "entered, in its sizes": value.entered,
+            "all bytes": value.in_all,
+            "idle: per peer and second": value.idle_bytes_per_second,
+            "about models": float(value.idle_model_bytes),
+        }
+        yield Row(
+            "whole peers with actors and frames over TCP, models of 20 kB, in the peer that got most",
+            f"{peers} peers, {loss:.0%} of segments lost",
+            f"{value.versions} versions, {value.idle_rounds:,} rounds",
+            figures,
+            f"entered <= {MOST_ENTERED}, models 0",
+            value.entered <= MOST_ENTERED and value.idle_model_bytes == 0,
+        )
 
 
 def lines(table: Sequence[Row]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from gossip import Timing
 from tests.simulation import gossip_measure
 from tests.simulation.__main__ import main
+from tests.simulation.gossip_bytes import whole_bytes
 from tests.simulation.gossip_cells import (
     Cell,
     convergence,
@@ -78,6 +79,16 @@ def test_a_version_of_a_model_enters_a_peer_once(loss: float) -> None:
     assert 1.0 <= model_traffic(8, loss, 200_000, versions=3).entered <= 1.02
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_so_it_does_with_whole_peers_and_at_rest_they_say_nothing_of_models(loss: float) -> None:
+    """A line that loses segments is late, and what is late is not asked for again."""
+    found = whole_bytes(3, loss, rounds=12, idle_rounds=60)
+    assert found.versions >= 24
+    assert 1.0 <= found.entered <= 1.02
+    assert found.idle_model_bytes == 0
+    assert found.idle_bytes_per_second < 600
+
+
 def test_percentiles_are_values_that_were_seen() -> None:
     assert [percentile([3.0, 1.0, 2.0], share) for share in (0.01, 0.5, 0.99)] == [1.0, 2.0, 3.0]
 
@@ -95,7 +106,7 @@ def test_a_target_that_is_missed_is_told() -> None:
     assert as_plain(table)[0]["values"] == {"p50": 2.0, "p99": 9.0, "most": 9.0}
 
 
-TINY = Plan((16,), (0.0,), seeds=4, detection_peers=(), health_runs=0, idle_rounds=20, versions=1)
+TINY = Plan((16,), (0.0,), seeds=4, detection_peers=(), health_runs=0, idle_rounds=20, versions=1, whole=())
 
 
 @pytest.fixture
