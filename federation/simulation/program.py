@@ -28,22 +28,19 @@ def simulation_program(config: SimulationConfig) -> ExitStatus:
     """Run a simulation; tell on stderr how it goes, and on stdout what it has brought."""
     log_to_stderr(logging.WARNING)
     progress = Progress(config)
-    reason = ""
+    asked: Stop | None = None
 
     async def work(stop: Stop) -> ExitStatus:
-        nonlocal reason
-        try:
-            began, result = await _shown(config, progress)
-        except trio.Cancelled:
-            reason = stop.reason
-            raise
+        nonlocal asked
+        asked = stop
+        began, result = await _shown(config, progress)
         folder = _leave_results(config, result)
         sys.stdout.write(summary(progress, trio.current_time() - began, _places(config, folder)) + "\n")
         return ExitStatus.FINISHED
 
     status = run_program("simulation", config.workspace, work)
     if status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
-        say(f"Stopped by {reason or 'force'}.")
+        say(f"Stopped by {asked.reason if asked is not None else 'force'}.")
     if status is not ExitStatus.FINISHED and progress.finished:
         rounds = f"{progress.finished:,} of {config.rounds:,} rounds"
         say(f"Kept: {rounds} of run {progress.run}, in {config.database}.")
