@@ -148,6 +148,8 @@ def _array(value: Any, arriving: Arriving) -> np.ndarray[Any, Any] | Refused:
     if type(value) not in READ_SEQUENCES or len(value) != 2 or type(value[0]) not in READ_SEQUENCES:
         return Refused("tag 40 stands over [dimensions, typed array]")
     dimensions, elements = tuple(value[0]), value[1]
+    if type(elements) is int and arriving.tail.has_too_many:
+        return _NOT_BEHIND
     if len(dimensions) > MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in dimensions):
         return Refused(f"the dimensions of an array are at most {MAX_DIMENSIONS} whole numbers, 0 or more")
     if math.prod(size or 1 for size in dimensions) > MAX_ELEMENTS:

@@ -60,7 +60,7 @@ _HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
 
 
 # What a tag counts for, of the items that a frame may have.
-TAG_ITEMS: Final = 4
+TAG_ITEMS: Final = 3
 
 # So many arrays of fewer bytes may come behind a head: each costs some microseconds, whatever its size.
 MOST_SMALL_ARRAYS: Final = 250
@@ -159,10 +159,12 @@ class Tail:
 
     def reserve(self, tag: int, array_bytes: int) -> bool:
         """Announce the next array. False: so much does not follow, or it should have stood in the head."""
+        if array_bytes >= self.left:  # its head has some bytes too
+            return False
         if array_bytes < SMALL_ARRAY_BYTES:
             self._small_left -= 1
-        if array_bytes > self.left or self._small_left < 0:
-            return False
+            if self.has_too_many:
+                return False
         head = write_head(_TAG_MAJOR, tag) + write_head(_BYTES_MAJOR, array_bytes)
         if len(head) + array_bytes > self.left:
             return False
@@ -180,6 +182,11 @@ class Tail:
     def expected(self) -> bool:
         """Whether the arrays of the head take up just what follows it."""
         return self.left == 0
+
+    @property
+    def has_too_many(self) -> bool:
+        """Whether there are more small arrays than may come behind a head. Then none is worth a look."""
+        return self._small_left < 0
 
     def sound(self) -> bool:
         """Whether the tail, now that it is there, consists of the items that its head announced."""
@@ -467,7 +474,7 @@ _REFUSERS: Final = {tag: _refuser(tag) for tag in BUILT_IN_TAGS}  # made once: e
 def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
     """Raise `error` when the CBOR in `data` has more than `limit` items. Stops there, so it costs little.
 
-    A tag counts as four: what it stands over is made into something, a message or an array.
+    A tag counts as three: what it stands over is made into something, a message or an array.
     """
     left = limit
     position = 0
@@ -479,7 +486,7 @@ def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
     except IndexError:  # it ends before that
         return
     raise error(
-        f"a frame has more than {limit:,} items, each tag counted as four; numbers in thousands belong in an"
+        f"a frame has more than {limit:,} items, each tag counted as three; numbers in thousands belong in an"
         " array, which is one item, or raise `items` on both sides"
     )
 

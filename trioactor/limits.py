@@ -34,7 +34,7 @@ class Limits:
         unfinished_bytes: How much may be there of messages that are not complete, over all peers. When
             it is more, the peer that sends its message the slowest is cut off.
         items: How many CBOR items a frame may have; a tag, which makes a message or an array of what it
-            stands over, counts as four. Each costs up to 0.4 microseconds, so that no frame costs more than
+            stands over, counts as three. Each costs up to 0.4 microseconds, so that no frame costs more than
             10 ms of CPU (`bin/fuzz` looks for one), and up to 100 bytes of memory. Numbers in thousands
             belong in an array, which is one item with a tag. At least 1,500: small tells go together in
             frames that have no more.
@@ -74,7 +74,7 @@ class Limits:
     head_bytes: int = 8 * MIB
     unfinished_bytes: int = 1024 * MIB
     depth: int = 32
-    items: int = 20_000
+    items: int = 16_384
     inline_array_bytes: int = 4 * KIB
     window_messages: int = 256
     window_bytes: int = 4 * MIB

@@ -37,7 +37,7 @@ _MAP_MAJOR = 5
 
 # So many small tells of one class go together in one frame, and so many bytes of them: a peer takes that
 # many items, and others have their turn soon. Two bytes are three items at most: an empty array has 8, and
-# its two tags count as four each.
+# its two tags count as three each.
 TOGETHER = 128
 TOGETHER_BYTES = LEAST_ITEMS * 2 // 3 - SMALL_BYTES - 100
 

@@ -58,7 +58,7 @@ def test_the_dearest_frames_have_just_the_items_that_are_allowed(name: str) -> N
     payload = DEAR[name].partition(SEPARATOR)[0]
 
     if name == "more items than are allowed":
-        with pytest.raises(WireError, match="more than 20,000 items"):
+        with pytest.raises(WireError, match="more than 16,384 items"):
             check_items(payload, Limits().items, WireError)
     else:
         check_items(payload, Limits().items, WireError)
