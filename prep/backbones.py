@@ -100,6 +100,9 @@ class TorchExtractor:
         batch_size: How many images at once; None for what suits the device.
         threads: Of torch on the CPU; None for its own choice, a thread a core.
 
+    Attributes:
+        network: The network without its last layer, in inference mode, on the device.
+
     Raises:
         MissingExtra: torch is not installed.
         PrepError: The weights are not what their name says, or are not those of this network; there is no
@@ -124,7 +127,7 @@ class TorchExtractor:
         self._device = _device(device)
         self._precision = _precision(precision, self._device)
         self._threads = threads
-        self._network = _headless(name, weights).to(self._device)
+        self.network = _headless(name, weights).to(self._device)
         self._mean, self._deviation = (
             _as_colours(values).to(self._device) for values in (transform.mean, transform.std)
         )
@@ -144,13 +147,23 @@ class TorchExtractor:
         import torch
 
         with torch.inference_mode(), _threads(self._threads), torch.backends.cudnn.flags(deterministic=True):
-            # Bytes travel to the device, and become numbers there: a quarter of the traffic.
-            colours = torch.from_numpy(images).to(self._device, non_blocking=True).permute(0, 3, 1, 2)
-            pixels = (colours.to(torch.float32) - self._mean) / self._deviation
+            pixels = self.normalised(torch.from_numpy(images))
             half = self._precision is not torch.float32
             with torch.autocast(self._device.type, dtype=self._precision, enabled=half):
-                found = self._network(pixels)
+                found = self.network(pixels)
             return np.ascontiguousarray(found.float().cpu().numpy())
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the network is given: float32 (images, 3, size, size), channels last, on the device.
+
+        Args:
+            images: uint8 (images, size, size, 3).
+        """
+        import torch
+
+        # Bytes travel to the device, and become numbers there: a quarter of the traffic.
+        colours = images.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return (colours.to(torch.float32) - self._mean) / self._deviation
 
     def _try_out(self) -> int:
         """Return how many features there are, as one black image shows."""
