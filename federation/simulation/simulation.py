@@ -39,7 +39,7 @@ from federation.simulation.record import PlayedRound, Record, RoundReport
 from federation.simulation.scenario import Scenario
 from federation.simulation.sources import Data, read, source_of
 from federation.workspace import make_writable
-from persistence import DatabaseError, NewRun, RoundPersistence, RunRow
+from persistence import DatabaseError, EventRow, NewRun, RoundPersistence, RunRow
 
 # What the record keeps of how a run ended, by how its error ends a process.
 STATUS_IN_WORDS = {status: words for words, status in STATUS_OF_RUN.items() if words != "stopped"}
@@ -161,7 +161,7 @@ def _entered(store: RoundPersistence, config: SimulationConfig, data: Data, now_
     stem = f"{datetime.fromtimestamp(now_unix):%Y%m%d-%H%M%S}-simulated"
     names = [config.run] if config.run else [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
     name = next(one for one in names if store.find_run(one) is None)
-    return store.create_run(
+    run = store.create_run(
         NewRun(
             name=name,
             created_unix=now_unix,
@@ -174,6 +174,10 @@ def _entered(store: RoundPersistence, config: SimulationConfig, data: Data, now_
             strategy_parameters=config.strategy_parameters,
         )
     )
+    workers = f"{len(data.shards.names):,} workers are simulated in one program"
+    text = f"{workers} (engine {config.engine}); seconds are virtual"
+    store.add_events(run.id, [EventRow(at_unix=now_unix, source="simulation", kind="simulated", text=text)])
+    return run
 
 
 class _Play:

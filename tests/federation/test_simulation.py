@@ -272,6 +272,7 @@ async def test_a_run_is_in_the_record_as_a_deployed_one_is(tmp_path: Path) -> No
     assert history.run.synthetic
     assert history.run.settings["simulated"] is True
     assert history.run.settings["alpha"] == 0.5
+    assert [event.kind for event in history.events] == ["simulated"]
     assert history.run.model_sha256 == result.model_sha256 == reports[-1].model_sha256
     assert [one.number for one in history.committed] == [1, 2, 3]
     assert [one.accuracy for one in history.committed] == [one.accuracy for one in reports]
