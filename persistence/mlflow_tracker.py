@@ -20,11 +20,12 @@ PARENT = "mlflow.parentRunId"  # MLflow's own
 STATUSES = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED"}  # all else has failed
 
 # Nobody waits for a server that does not answer; it is asked again soon. MLflow's own are 7 tries of 120 s,
-# and it calls home. What the environment says already comes first.
+# it calls home, and prints. What the environment says already comes first.
 IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 # What every server takes: characters of a parameter, metrics in a request (of 1,000).
