@@ -22,7 +22,7 @@ from .eurosat import PATCHES, Extraction, describe_extraction, extract_images
 from .plans import DEFAULT_NAMES, SplitPlan, plan_for, read_plan
 from .prepare import DEFAULT_SAMPLES, MIN_SAMPLES, SOURCES, describe, features_file
 from .prepare import prepare as prepare_data
-from .regions import HELD_OUT_SHARE, RegionPlan
+from .regions import EVALUATION, HELD_OUT_SHARE, RegionPlan
 from .split import load_any_features, save_split, split_features, summary
 from .terminal import progress_shown
 
@@ -318,10 +318,16 @@ def split_regions(
         for line in summary(split):
             click.echo(line)
         click.echo(f"in {folder}")
+        if (names := [name for name in split.regions if name != EVALUATION]) != list(DEFAULT_NAMES):
+            named = " ".join(f"--region {name}" for name in names)
+            click.echo(f"workers of these regions: bin/workers --dataset {folder} {named}")
         if plot is not None:
             from .picture import draw_split, save
 
-            save(draw_split(split, f"{data.meta.source} in {len(split.regions)} regions, seed {seed}"), plot)
+            save(
+                draw_split(split, f"{data.meta.source} data in {len(split.regions)} regions, seed {seed}"),
+                plot,
+            )
             click.echo(f"picture {plot}")
 
 

@@ -153,8 +153,9 @@ def test_any_features_file_is_split_by_a_file(foreign: Path, tmp_path: Path) -> 
 
     assert result.exit_code == 0, result.output
     assert "  north-1       60  owl 30, cat 15, dog 15  noise 0.4" in result.stdout
-    assert result.stdout.splitlines()[-2:] == [
+    assert result.stdout.splitlines()[-3:] == [
         f"in {tmp_path / 'regions'}",
+        f"workers of these regions: bin/workers --dataset {tmp_path / 'regions'} --region A --region north-1",
         f"picture {tmp_path / 'plot.png'}",
     ]
     assert load_region(tmp_path / "regions" / "region_north-1.npz").meta.class_names == ("cat", "dog", "owl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -289,3 +290,15 @@ def test_files_of_another_split_are_not_taken_for_this_one(tmp_path: Path) -> No
 def test_every_shift_can_be_named_in_a_file(tmp_path: Path) -> None:
     for name in SHIFTS:
         assert plan_of(f'[regions.A]\nshift = "{name}"', tmp_path).regions[0].shift == Shift(name, 0.4)
+
+
+def test_the_example_of_the_readme_is_a_plan(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = (
+        block for block in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "[regions." in block
+    )
+
+    split = split_features(features(), plan_of(example, tmp_path))
+
+    assert list(split.regions) == ["A", "B", "C", "D"]
+    assert split.class_names == ("ant", "bee", "crab")
