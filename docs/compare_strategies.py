@@ -19,7 +19,7 @@ import trio
 
 from federation.learning import generator_for, load_features, make_partition
 from federation.simulation import SimulationConfig, simulate
-from persistence.history import load_run
+from persistence import load_run
 from persistence.plot_comparison import draw_comparison
 from prep import features_file, prepare_synthetic
 

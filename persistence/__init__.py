@@ -17,6 +17,7 @@ from persistence.errors import (
     DatabaseError,
     DiskFull,
     Locked,
+    MissingExtra,
     NewerSchema,
     NoAccess,
     NoDatabase,
@@ -32,6 +33,7 @@ from persistence.gossip_rows import (
     PeerStateRow,
     Snapshot,
 )
+from persistence.history import RunHistory, load_run, load_runs
 from persistence.rounds import RoundConflict, RoundPersistence, UnknownRun
 from persistence.rows import (
     RUN_STATUSES,
@@ -61,6 +63,7 @@ __all__ = [
     "GossipPersistence",
     "IdentityRow",
     "Locked",
+    "MissingExtra",
     "NewRun",
     "NewerSchema",
     "NoAccess",
@@ -73,9 +76,12 @@ __all__ = [
     "RoundConflict",
     "RoundPersistence",
     "RoundRow",
+    "RunHistory",
     "RunRow",
     "Snapshot",
     "UnknownRun",
     "UpdateRow",
+    "load_run",
+    "load_runs",
     "open_or_set_aside",
 ]

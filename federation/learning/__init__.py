@@ -18,7 +18,9 @@ another processor, or with another NumPy, the last bits of a matrix product may 
 
 Where to go on: `regions.py` is the data of a site, `model.py` what is trained, `averaging.py` and
 `strategy.py` how many models become one (`server_steps.py` and `robust.py` have the strategies of the
-papers), `baseline.py` a federation in one loop, to whose bytes all machinery must come.
+papers), `baseline.py` a federation in one loop, to whose bytes all machinery must come. For who has more than
+NumPy there are `torch_model.py`, `estimator.py` (scikit-learn) and `model_files.py` (safetensors, ONNX), each
+imported by its own name.
 """
 
 from .archive import read_archive, write_archive, writing_whole

@@ -10,6 +10,7 @@ import trio
 
 from federation.config import InWorkspace
 from federation.errors import ExitStatus
+from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
 from federation.preflight import say
 from federation.programs import log_to_stderr, run_program
@@ -22,6 +23,7 @@ from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, Sc
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS
 from federation.workspace import RunFolder
+from persistence.history import load_run
 
 
 def simulation_program(config: SimulationConfig) -> ExitStatus:
@@ -83,10 +85,12 @@ def _screen_for(config: SimulationConfig) -> Screen:
 
 
 def _leave_results(config: SimulationConfig, result: SimulationResult) -> RunFolder:
-    """Write the settings and the model into a folder of the run."""
+    """Write the settings and the model, for us and for others, into a folder of the run."""
     folder = RunFolder(config.workspace / "runs" / result.run)
     write_settings(folder, config.as_table())
     save_params(folder.model, result.weights)
+    card = card_of(load_run(config.database, result.run), result.last.number)
+    save_model_for_others(folder.model_for_others, result.weights, card)
     return folder
 
 

@@ -76,6 +76,10 @@ class SimulationResult:
         """Its fingerprint."""
         return self.last.model_sha256
 
+    def _repr_html_(self) -> str:
+        figures = f"accuracy {self.accuracy:.4g}, loss {self.loss:.4g} after round {self.last.number}"
+        return f"<p>{self.run}: {figures}, in {self.seconds:,.0f} virtual seconds</p>"
+
 
 async def simulate(
     config: SimulationConfig,

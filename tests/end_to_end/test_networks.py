@@ -98,6 +98,7 @@ def test_a_convolutional_network_has_the_same_bytes_through_the_roles_in_a_simul
     first = convolutional(PIXELS, len(CLASSES), generator_for(4, "model"))
     alone = train_together(regions, BUDGET, model=first)
     assert sha_of(provider) == result.model_sha256 == model_sha256(alone.get_weights())
+    assert result._repr_html_().startswith("<p>simulated: accuracy ")
 
 
 def test_a_convolutional_network_goes_round_among_peers(place: Workspace) -> None:
