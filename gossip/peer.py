@@ -312,6 +312,8 @@ class GossipPeer(Actor):
         except LearningError as error:
             self._end("failed", str(error))
             return
+        ahead = "waits for all to agree" if self._plan.until_converged else "serves until it is told to stop"
+        logger.info("all %d rounds are trained; the peer %s", self._plan.rounds, ahead)
         if self._plan.until_converged:
             await self._agree()
             self._end("converged", f"all live peers hold the average {self._standing.sha256}")

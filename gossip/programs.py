@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+import click
+
 from federation.errors import ExitStatus
 from federation.learning import one_blas_thread
 from federation.programs import log_to_stderr, run_program, say_error
@@ -31,6 +33,8 @@ def peer_program(config: PeerConfig) -> ExitStatus:
         status = run_program("peer", config.workspace, work, patient=True)
     if over is not None and over.kind in ("name lost", "failed"):
         say_error(over.reason)
+    if over is not None and over.kind == "converged":
+        click.echo(f"Converged: {over.reason}.")
     return status
 
 
