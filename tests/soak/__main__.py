@@ -35,7 +35,8 @@ def main(minutes: float, seed: int, out: Path) -> None:
     for leaks of memory, handles, tasks and threads, and for a record that grows faster than its rounds.
 
     Lost is what is missing then: a committed round, a worker in one, a byte of the model beside a run that
-    nobody disturbed, a round of a peer, or the one average that all peers must reach. The status is 1 when
+    nobody disturbed, a round of a peer, or the one average that all peers must reach; and so is a minute
+    without a round, once nobody is killed. The status is 1 when
     something leaked or was lost.
 
     \b

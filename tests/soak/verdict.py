@@ -123,7 +123,7 @@ def bytes_a_round(samples: Sequence[Sample]) -> float | None:
 
 def stuck_seconds(samples: Sequence[Sample]) -> float:
     """Return the longest time without a new round."""
-    longest, since = 0.0, samples[0].seconds
+    longest, since = 0.0, samples[0].seconds if samples else 0.0
     for before, after in pairwise(samples):
         longest = max(longest, after.seconds - since)
         if after.rounds > before.rounds:
