@@ -5,17 +5,17 @@ Nothing slow is imported before it is known what to do, so that a wrong flag is 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from federation.__main__ import EPILOG, ROLES
 from federation.errors import ExitStatus
-from federation.flags import SettingsCommand, flags_for, settings_of
+from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables
 from federation.simulation.config import SimulationConfig
-
-EPILOG = "Every flag is also a variable in the environment: --batch-size is FEDERATION_BATCH_SIZE."
 
 # What stands before the launcher's name: its folder, or the project's name where a wheel is installed.
 PREFIX = "trioactor-" if Path(sys.argv[0]).name.startswith("trioactor-") else "bin/"
@@ -39,6 +39,8 @@ class Simulations(click.Group):
 @click.group(cls=Simulations, context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Simulate federations."""
+    for line in unknown_variables(os.environ, (*ROLES, SimulationConfig)):
+        click.echo(f"warning: {line}", err=True)
 
 
 @main.command(epilog=EPILOG)

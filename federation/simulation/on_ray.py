@@ -301,6 +301,8 @@ def _folder_for(workspace: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # another one's cluster may have its folder there
+            folder.rmdir()
 
 
 def _made(folder: Path) -> Path:
