@@ -20,7 +20,7 @@ import trio
 from trioactor import framing
 from trioactor.codec import Codec, Tail
 from trioactor.complaints import Complaints
-from trioactor.direct import direct_for
+from trioactor.direct import direct_for, receive_for
 from trioactor.envelope import Envelope
 from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
@@ -286,6 +286,7 @@ class Connection:
         self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._receive_some = receive_for(stream)
         self._around = around
         self._home = around.home
         self._codec = codec
@@ -460,7 +461,7 @@ class Connection:
             self._decoder.placed(count)
         else:
             in_place = self._socket is not None and self._decoder.is_between_pieces
-            data = await self._stream.receive_some(BETWEEN_BYTES if in_place else RECEIVE_BYTES)
+            data = await self._receive_some(BETWEEN_BYTES if in_place else RECEIVE_BYTES)
             count = len(data)
             self._decoder.feed(bytes(data))
         self._heard_at = trio.current_time()

@@ -1,13 +1,15 @@
-"""Sending on a plain TCP connection at once, from code that cannot wait.
+"""Sending and receiving on a plain TCP connection with fewer turns of the scheduler, and fewer system calls.
 
-To wake a task that sends costs a turn of trio's scheduler, and so does trio's own `send`. When nothing else
-is being sent, the kernel takes a small frame without waiting, so it can be handed over where it is made.
+To wake a task that sends costs a turn, and so does trio's own `send`. When nothing else is being sent, the
+kernel takes a small frame without waiting, so it can be handed over where it is made, in code that cannot
+wait. And trio's `recv` tries before it waits: where all was read a moment ago, it tries in vain.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -16,6 +18,10 @@ import trio
 # Takes data, and returns how many bytes of it are on their way; 0 when there is no room, or something is
 # wrong, which then shows in the next send that waits.
 SendNow: TypeAlias = Callable[[bytes], int]
+
+
+# Waits for data, and returns some of it, at most so many bytes; none after the end.
+Receive: TypeAlias = Callable[[int], Awaitable[bytes | bytearray]]
 
 
 def direct_for(stream: trio.abc.Stream) -> SendNow | None:
@@ -28,9 +34,40 @@ def direct_for(stream: trio.abc.Stream) -> SendNow | None:
         return None
     own = stream.socket
     send_now: SendNow | None = getattr(own, "send_now", None)
-    if send_now is None and os.name == "posix" and type(own).__module__.startswith("trio."):
+    if send_now is None and _is_the_kernels(own):
         send_now = partial(_write, own)
     return None if send_now is None else partial(_sent, send_now)
+
+
+def receive_for(stream: trio.abc.Stream) -> Receive:
+    """Return the shortest way to receive from a stream."""
+    if isinstance(stream, trio.SocketStream) and _is_the_kernels(stream.socket):
+        return _Receiver(stream.socket)
+    return stream.receive_some
+
+
+class _Receiver:
+    """Receives from a socket of the kernel's."""
+
+    def __init__(self, own: trio.socket.SocketType) -> None:
+        self._socket = own
+        self._is_empty = False  # as far as we know
+
+    async def __call__(self, most: int) -> bytes:
+        data = await (self._wait_and_read(most) if self._is_empty else self._socket.recv(most))
+        self._is_empty = len(data) < most
+        return data
+
+    async def _wait_and_read(self, most: int) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):
+                return os.read(self._socket.fileno(), most)
+
+
+def _is_the_kernels(own: trio.socket.SocketType) -> bool:
+    """Whether the number of a socket is a file descriptor that can be read and written."""
+    return os.name == "posix" and type(own).__module__.startswith("trio.")
 
 
 def _write(own: trio.socket.SocketType, data: bytes) -> int:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 import trio
 from cbor2 import CBORTag, loads
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from tests.trioactor.cast import Hold, Note, Read
 from trioactor.codec import Codec
-from trioactor.direct import direct_for
 from trioactor.envelope import Envelope, Told
 from trioactor.errors import DeliveryError
 from trioactor.frames import Goodbye, Ping
 from trioactor.ledger import Tally
 from trioactor.limits import Limits
 from trioactor.outbox import Outbox
-from trioactor.testing import Network
 from trioactor.vocabulary import Vocabulary
 from trioactor.writer import AT_ONCE_BYTES, Writer
 
@@ -198,57 +194,3 @@ async def test_nothing_is_sent_at_once_before_last_words() -> None:
 
         assert desk.at_once == b""
     assert frames(desk.in_turn) == [[1, 1, 5], [13, "done", []]]
-
-
-# --- the way past the scheduler ---------------------------------------------------------------------
-
-
-async def test_a_socket_of_the_kernels_takes_what_it_has_room_for_and_says_so_when_it_is_closed() -> None:
-    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
-    async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs) as far:
-        send_now = direct_for(stream)
-        assert send_now is not None
-
-        assert send_now(b"hello") == 5
-        assert await far.receive_some() == b"hello"
-        while send_now(bytes(100_000)):
-            pass
-        assert send_now(b"no room") == 0
-        await stream.aclose()
-        assert send_now(b"closed") == 0
-
-
-async def test_a_virtual_socket_has_one_too() -> None:
-    async with Network() as network:
-        with network.at("hub"):
-            (listener,) = await trio.open_tcp_listeners(7000, host="hub")
-        with network.at("caller"):
-            stream = await trio.open_tcp_stream("hub", 7000)
-        far = await listener.accept()
-        send_now = direct_for(stream)
-        assert send_now is not None
-
-        assert send_now(b"hello") == 5
-        assert await far.receive_some() == b"hello"
-        while send_now(bytes(100_000)):
-            pass
-        await stream.aclose()
-        assert send_now(b"closed") == 0
-        await trio.aclose_forcefully(far)
-        await listener.aclose()
-
-
-@pytest.mark.parametrize("kind", ["memory", "unknown socket"])
-def test_other_streams_have_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket that is not trio's own may have any number, which is the file descriptor of something else."""
-
-    async def main() -> None:
-        if kind == "memory":
-            assert direct_for(memory_stream_pair()[0]) is None
-            return
-        ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
-        async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs):
-            monkeypatch.setattr(type(ours), "__module__", "elsewhere")
-            assert direct_for(stream) is None
-
-    trio.run(main)
