@@ -33,7 +33,7 @@ print(json.dumps({
     "folder": os.getcwd(),
     "pid": os.getpid(),
     "installed": [
-        name for name in ("first", "second", "digital", "secure") if importlib.util.find_spec(name)
+        name for name in ("first", "second", "digital", "secure", "network") if importlib.util.find_spec(name)
     ],
     "shadowed": importlib.util.find_spec("shadow") is not None,
 }))
@@ -67,6 +67,7 @@ class Checkout:
         [project.optional-dependencies]
         digits = ["digital"]
         tls = ["secure"]
+        prep = ["network"]
         test = ["pytest"]
         all = ["say[digits, tls]"]
         """
@@ -137,10 +138,11 @@ def make_checkout(folder: Path) -> Checkout:
     write_program(
         checkout.root / "bin" / "say", 'exec "$(dirname "$(readlink -f "$0")")/_role" demo hello "$@"'
     )
-    (checkout.root / "demo").mkdir()
-    (checkout.root / "demo" / "__main__.py").write_text(DEMO)
+    for package in ("demo", "prep"):
+        (checkout.root / package).mkdir()
+        (checkout.root / package / "__main__.py").write_text(DEMO)
     checkout.require("first")
-    for name in ("first", "second", "digital", "secure", "pytest"):
+    for name in ("first", "second", "digital", "secure", "network", "pytest"):
         write_wheel(checkout.wheels, name)
     for tool in TOOLS.split():
         where = shutil.which(tool)
@@ -270,6 +272,32 @@ def test_other_words_bring_none(ready: Checkout) -> None:
     )
 
     assert (given.status, given.lines) == (0, [])
+
+
+def test_a_trained_network_brings_its_packages_and_nothing_else_does(ready: Checkout) -> None:
+    """They are large: not for help, not for a look at tiles, not for the extractor that needs none."""
+    ready.call()
+    extract, prepare = (ready.root / "bin" / name for name in ("extract-features", "prepare"))
+    for launcher, arguments in (
+        (extract, ["--help"]),
+        (extract, ["--extractor", "patches"]),
+        (extract, ["--extractor=patches"]),
+        (prepare, ["--source", "eurosat", "--preview", "sheet.png"]),
+        (prepare, ["--samples", "50"]),
+        (ready.root / "bin" / "say", ["--source", "eurosat"]),
+    ):
+        given = ready.call(*arguments, launcher=launcher)
+        assert (given.status, given.lines) == (0, [])
+        assert "network" not in str(given.demo["installed"])
+
+    given = ready.call("--source=eurosat", launcher=prepare)
+
+    assert given.lines[0] == (
+        'Completing the environment in .venv with what "prep" needs ... '
+        "PyTorch is large: some minutes, some 6 GB."
+    )
+    assert "network" in str(given.demo["installed"])
+    assert ready.call("--images=photos", launcher=extract).lines == []
 
 
 def test_all_tests_bring_all_extras(ready: Checkout) -> None:
