@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHERS = sorted(path for path in (ROOT / "bin").iterdir() if not path.name.startswith("_"))
-PACKAGES = ["trioactor", "persistence", "federation", "prep"]
+PACKAGES = ["trioactor", "persistence", "federation", "gossip", "prep"]
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
     for path in (
