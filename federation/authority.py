@@ -25,6 +25,7 @@ from federation.messages import (
     Observe,
     OpenRun,
     RecordFailedRound,
+    RegionScored,
     RunOver,
     StopRun,
     TrainAlone,
@@ -100,6 +101,11 @@ def _that_worker(message: Any, roles: frozenset[str]) -> str:
     return "" if may_act_as(roles, needed) else f"{needed} or {ANY_WORKER}"
 
 
+def _that_worker_or_provider(message: RegionScored, roles: frozenset[str]) -> str:
+    """Judge what a worker says to the Provider, and the Provider passes on."""
+    return "" if "provider" in roles else _that_worker(message, roles)
+
+
 _PROVIDER = _only("provider")
 _NAMES_A_WORKER = [one for one in MESSAGES if "worker_id" in {field.name for field in fields(one)}]
 
@@ -109,6 +115,7 @@ RULES: Mapping[type, Judge] = {
     **dict.fromkeys(_NAMES_A_WORKER, _that_worker),
     **dict.fromkeys((OpenRun, AggregateRequest, RecordFailedRound, EvaluateRequest, CloseRun), _PROVIDER),
     **dict.fromkeys((TrainRequest, TrainAlone, GlobalModelBroadcast, RunOver, Happened), _PROVIDER),
+    RegionScored: _that_worker_or_provider,
     FetchUpdate: _only("aggregator"),
     StopRun: _only("launcher", "provider"),
     Observe: _anyone,

@@ -63,6 +63,7 @@ def test_over_tls_the_model_is_the_same_to_the_last_bit(workspace: Workspace) ->
     assert not (folder / "tls" / "ca.key").exists()
     for log in (folder / "logs").iterdir():
         assert "turned away" not in log.read_text()
+        assert "the certificate is of" not in log.read_text()  # an honest role is refused nothing
 
 
 def test_a_service_that_is_killed_comes_back_over_tls(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ from federation.messages import (
     Observe,
     Receipt,
     Recorded,
+    RegionScored,
     Register,
     RunOpened,
     RunOver,
@@ -62,10 +63,16 @@ def of_worker(worker_id: str) -> TrainingFailed:
     return TrainingFailed(1, worker_id, "a reason")
 
 
+def score_of(worker_id: str) -> RegionScored:
+    return RegionScored(1, worker_id, samples=4, loss=1.0, accuracy=0.5, per_class={})
+
+
 @pytest.mark.parametrize(
     ("identity", "message"),
     [
         (("provider", "127.0.0.1"), over()),
+        (("provider",), score_of("A")),  # which passes it on
+        (("worker-A",), score_of("A")),
         (("PROVIDER",), over()),
         (("worker-A", "localhost"), of_worker("A")),
         (("worker-a",), of_worker("A")),
@@ -86,6 +93,8 @@ def test_what_the_certificate_allows(identity: tuple[str, ...], message: Any) ->
     [
         (("worker-A",), of_worker("B"), "of worker-a, and this needs one of worker-B or workers"),
         (("aggregator",), of_worker("A"), "of aggregator, and this needs one of worker-A or workers"),
+        (("worker-A",), score_of("B"), "of worker-a, and this needs one of worker-B or workers"),
+        (("evaluator",), score_of("B"), "of evaluator, and this needs one of worker-B or workers"),
         (("worker-A",), over(), "needs one of provider"),
         (("evaluator",), CloseRun("run", "failed", "no"), "needs one of provider"),
         (("worker-A",), StopRun("enough"), "needs one of launcher or provider"),
