@@ -67,7 +67,7 @@ ACTOR = cbor2.dumps("actor")
 
 def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """Return microseconds of small messages, and bytes per second of arrays."""
-    count, rounds = (5_000, 3) if quick else (20_000, 9)
+    count, rounds = (5_000, 2) if quick else (20_000, 9)
     measure = partial(compare, rounds=rounds, progress=progress)
     encode: dict[str, Case] = {"ours": partial(_each, _encode_ours, count)}
     encode |= {

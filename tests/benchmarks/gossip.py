@@ -45,6 +45,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             },
             {},
             rounds=rounds,
+            warm_up=not quick,
             unit="s",
             more_is_better=False,
             progress=progress,
@@ -58,6 +59,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             {"ours": lambda: next(received), "each model once to each other": lambda: least},
             {},
             rounds=rounds,
+            warm_up=not quick,
             unit="bytes",
             more_is_better=False,
         )

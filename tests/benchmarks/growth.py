@@ -33,7 +33,7 @@ def actors(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
     spawned: dict[int, tuple[float, float]] = {}
     for count in ACTORS[:-1] if quick else ACTORS:
         progress(f"{count:,} actors")
-        runs = [spawn_figures("ours", count) for _ in range(3)]
+        runs = [spawn_figures("ours", count) for _ in range(1 if quick else 3)]
         spawned[count] = (
             statistics.median(run[0] for run in runs),
             statistics.median(run[1] for run in runs),
@@ -58,7 +58,7 @@ def workers(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
     committing and scoring.
     """
     seconds, memory = [], []
-    for count in WORKERS[:4] if quick else WORKERS:
+    for count in WORKERS[:3] if quick else WORKERS:
         progress(f"{count} workers")
         names = [f"w{number}" for number in range(count)]
         taken, used = _federated(names, samples=60, features=512)

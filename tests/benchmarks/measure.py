@@ -72,6 +72,7 @@ def compare(
     unit: str = "per second",
     more_is_better: bool = True,
     seldom: Mapping[str, int] | None = None,
+    warm_up: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Measure the cases in turn; the first is ours.
@@ -80,16 +81,17 @@ def compare(
         what: What is done, for the report.
         cases: By name; each returns its figure.
         targets: By the name of a peer, the ratio that ours should reach.
-        rounds: How often each case runs, after one round that does not count.
+        rounds: How often each case runs.
         unit: Of the figures.
         more_is_better: Whether a larger figure is a better one.
         seldom: Peers that take long, with the number of rounds they are part of: they have no round that
             does not count, and their ratios are to our figures of the same rounds.
+        warm_up: Whether there is a round before that does not count.
         progress: Told what is being measured.
     """
     figures: dict[str, list[float]] = {name: [] for name in cases}
     most = seldom or {}
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for name, case in cases.items():
             if name in most and not 1 <= number <= most[name]:
                 continue

@@ -45,7 +45,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             "commit a round of three updates and 20 KB of weights",
             cases,
             {BY_HAND: 0.5},
-            rounds=3 if quick else 9,
+            rounds=2 if quick else 9,
             unit="rounds/s",
             progress=progress,
         )
@@ -59,7 +59,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
                 "load the weights of a round",
                 reading,
                 {},
-                rounds=3 if quick else 9,
+                rounds=2 if quick else 9,
                 unit="rounds/s",
                 progress=progress,
             ),

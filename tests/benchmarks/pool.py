@@ -80,6 +80,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             cases,
             {"a pool of two NumPy processes": TARGET},
             rounds=1 if quick else 7,
+            warm_up=not quick,
             unit="s",
             more_is_better=False,
             seldom=seldom,

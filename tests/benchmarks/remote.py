@@ -33,7 +33,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
 def _rows_over(
     transport: str, certificates: Path | None, *, quick: bool, progress: Callable[[str], None]
 ) -> list[Row]:
-    rounds = 3 if quick else 9
+    rounds = 1 if quick else 9
     tells, asks, arrays = (20_000, 1_000, 2) if quick else (100_000, 5_000, 4)
     measure = partial(compare, rounds=rounds, progress=progress)
     with ExitStack() as stack:

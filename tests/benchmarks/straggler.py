@@ -23,6 +23,7 @@ TARGET = 1 / 1.3
 
 SAMPLES, SLOWER = 4_000, 10
 ROUNDS = 10
+FEW_ROUNDS = 4  # for a look
 
 
 def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
@@ -31,23 +32,25 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
         fast, slow = Path(folder) / "fast", Path(folder) / "slow"
         make_regions(fast / "dataset", dict.fromkeys("ABC", SAMPLES))
         make_regions(slow / "dataset", {"A": SAMPLES, "B": SAMPLES, "C": SLOWER * SAMPLES})
+        rounds = FEW_ROUNDS if quick else ROUNDS
         return compare(
             f"a round of which one worker of three is {SLOWER} times slower, with --quorum 2",
             {
-                "with a straggler": lambda: _median_round(slow, "--quorum", "2"),
-                "all three are fast": lambda: _median_round(fast),
-                "it is waited for": lambda: _median_round(slow),
+                "with a straggler": lambda: _median_round(slow, rounds, "--quorum", "2"),
+                "all three are fast": lambda: _median_round(fast, rounds),
+                "it is waited for": lambda: _median_round(slow, rounds),
             },
             {"all three are fast": TARGET},
             rounds=1 if quick else 7,
+            warm_up=not quick,
             unit="s",
             more_is_better=False,
             progress=progress,
         )
 
 
-def _median_round(workspace: Path, *flags: str) -> float:
-    job = ["--plain", "--no-alone", "--no-picture", "--rounds", str(ROUNDS), *flags]
+def _median_round(workspace: Path, rounds: int, *flags: str) -> float:
+    job = ["--plain", "--no-alone", "--no-picture", "--rounds", str(rounds), *flags]
     run("federation", "start", *job, "--workspace", str(workspace))
     ended = [one.row.ended_unix for one in load_run(workspace / "training.db").rounds]
     return statistics.median(after - before for before, after in pairwise(ended))

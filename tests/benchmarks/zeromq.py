@@ -21,7 +21,7 @@ from tests.benchmarks.two import HOST, two_processes
 def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """Return tells and asks per second, ours and ZeroMQ's."""
     tells, asks = (20_000, 1_000) if quick else (100_000, 5_000)
-    measure = partial(compare, rounds=3 if quick else 9, progress=progress)
+    measure = partial(compare, rounds=1 if quick else 9, progress=progress)
     with two_processes("remote_ours") as ours, two_processes("zeromq") as theirs:
         return [
             *measure(
