@@ -83,7 +83,8 @@ def told_in_one_line(workspace: Path, stopped: str) -> Iterator[None]:
     except (PrepError, LearningError) as error:
         raise WrongData(str(error)) from error
     except OSError as error:
-        raise CannotWrite(f"cannot write to {error.filename or workspace}: {error.strerror}") from error
+        verb = "read" if isinstance(error, FileNotFoundError) else "write to"
+        raise CannotWrite(f"cannot {verb} {error.filename or workspace}: {error.strerror}") from error
     except KeyboardInterrupt:
         click.echo(stopped, err=True)
         raise SystemExit(128 + signal.SIGINT) from None

@@ -117,7 +117,7 @@ async def extract(
     digest = settings_digest(settings)
     conditions = {**extractor.conditions, "batch_size": extractor.batch_size}
     if not restart:
-        ready = _ready_features(output, digest, skip_broken)
+        ready = await trio.to_thread.run_sync(_ready_features, output, digest, skip_broken)
         if ready is not None:
             return Extracted(ready, made=False)
         _keep_others(output)
@@ -127,13 +127,18 @@ async def extract(
     ) as store:
         resumed = sum(sizes[: store.done])
         await _extract_missing(tree, extractor, store, skip_broken, progress)
-        rows = store.rows()
-        broken = _broken(tree, rows)
-        if broken and not skip_broken:  # an earlier run was told to leave them out
-            raise PrepError(_cannot_decode([(name, "left out by an earlier run") for name in broken]))
-        features = _region(tree, extractor, rows, digest)
-        await trio.to_thread.run_sync(save_features, output, features)
-        unfinished_file(output).unlink()
+
+        def finish() -> tuple[Region, tuple[str, ...]]:
+            rows = store.rows()
+            broken = _broken(tree, rows)
+            if broken and not skip_broken:  # an earlier run was told to leave them out
+                raise PrepError(_cannot_decode([(name, "left out by an earlier run") for name in broken]))
+            features = _region(tree, extractor, rows, digest)
+            save_features(output, features)
+            unfinished_file(output).unlink()
+            return features, broken
+
+        features, broken = await trio.to_thread.run_sync(finish)
     return Extracted(features, broken, resumed)
 
 

@@ -320,6 +320,27 @@ def test_broken_images_are_left_out_and_counted_when_it_is_asked_for(
     assert np.bincount(features.y).tolist() == [6, 6, 6, 6, 6, 6, 6, 6, 5, 5]
 
 
+def test_who_goes_on_without_leave_to_skip_is_told_what_was_left_out(
+    broken: ImageTree, tmp_path: Path
+) -> None:
+    """Also when all that is left to do is good."""
+    last = broken.folder / "SeaLake" / "SeaLake_6.jpg"
+    last.write_bytes(last.with_name("SeaLake_5.jpg").read_bytes())
+    tree, output = list_images(broken.folder), tmp_path / "f.npz"
+
+    def stop(done: int, _total: int) -> None:
+        if done == 56:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        extract_features(tree, Colours(), output, skip_broken=True, progress=stop)
+    with pytest.raises(PrepError, match=r"broken image: River/River_3\.jpg \(left out by an earlier run\)"):
+        extract_features(tree, Colours(), output)
+
+    assert not output.exists()
+    assert extract_features(tree, Colours(), output, skip_broken=True).resumed == 60
+
+
 def test_a_file_without_broken_images_is_not_taken_for_a_whole_one(broken: ImageTree, tmp_path: Path) -> None:
     output = tmp_path / "f.npz"
     extract_features(broken, Colours(), output, skip_broken=True)
