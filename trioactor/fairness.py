@@ -32,7 +32,7 @@ class Ticket(Generic[T]):
 
     Attributes:
         number: The lowest goes next.
-        serial: Of two with one number, who came first.
+        serial: Of two with one number, the lower goes first.
         item: What stands there; None when it has left.
     """
 
@@ -50,12 +50,17 @@ class Ticket(Generic[T]):
 class FairLine(Generic[T]):
     """The line.
 
+    Args:
+        newest_first: Of those with one number. Right where people leave again when they have to wait: some
+            are then served at once and others not, instead of all when they are about to leave.
+
     Attributes:
         number: Of the turn that is on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, newest_first: bool = False) -> None:
         self.number = 0
+        self._step = -1 if newest_first else 1
         self._tickets: list[Ticket[T]] = []
         self._present = 0
         self._serials = 0
@@ -66,7 +71,7 @@ class FairLine(Generic[T]):
     def enter(self, share: Share, item: T) -> Ticket[T]:
         """Get in line."""
         share.number = max(share.number + 1, self.number)
-        self._serials += 1
+        self._serials += self._step
         self._present += 1
         ticket = Ticket(share.number, self._serials, item)
         heappush(self._tickets, ticket)

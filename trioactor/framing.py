@@ -65,12 +65,17 @@ Event: TypeAlias = bytes | Head | Tail
 TAIL: Final = Tail()
 
 
+# A head is collected in chunks of about so many bytes: one buffer that grows leaves holes in the heap, and
+# many peers with half a message leave many.
+CHUNK_BYTES = 64 * 1024
+
+
 class Assembly:
     """A message that comes in pieces: its head is collected, its tail put where it belongs."""
 
     def __init__(self, head_bytes: int, tail_bytes: int) -> None:
         self._size = head_bytes + tail_bytes
-        self._head = bytearray()
+        self._head: list[bytearray] = []
         self._head_left = head_bytes
         self._tail_bytes = tail_bytes
         self._tail_left = tail_bytes
@@ -91,7 +96,9 @@ class Assembly:
         """Take bytes from the front of `data`, and return how many. Stops at the end of the head."""
         if self._head_left:
             count = min(self._head_left, len(data))
-            self._head += data[:count]
+            if not self._head or len(self._head[-1]) >= CHUNK_BYTES:
+                self._head.append(bytearray())
+            self._head[-1] += data[:count]
             self._head_left -= count
         elif self._places:
             count = self._fill(data)
@@ -115,7 +122,7 @@ class Assembly:
             return None
         if not self._announced:
             self._announced = True
-            head = bytes(self._head)
+            head = b"".join(self._head)
             self._head.clear()
             return Head(head, self._tail_bytes) if self._tail_bytes else head
         return None if self._tail_left else TAIL
@@ -199,16 +206,18 @@ class FrameDecoder:
                 if event is not None:
                     return event
                 if self._piece_left:
-                    return None
+                    break
             payload = self._next_frame()
             if payload is None:
-                return None
+                break
             if payload is _PIECE_OPENED:
                 continue
             if payload[1:2] not in _ASSEMBLY_FRAMES:
                 self._begun += self._assembly is None
                 return payload
             self._begin(payload)
+        self._data, self._position = b"", 0  # all of it is handled: a quiet peer keeps no memory
+        return None
 
     @property
     def place_now(self) -> memoryview | None:

@@ -65,7 +65,7 @@ class Asked:
     Attributes:
         ask: Its number.
         size: The bytes that came for it; its answer gives them back as credit.
-        lane: Of the actor that it is for; None when there was no such actor.
+        lane: Of the actor that it is for, whether there is one or not.
         abandoned: Whether nobody waits for the answer any more.
     """
 
@@ -154,14 +154,16 @@ class Intake:
         expires_at = NEVER if frame.ttl is None else trio.current_time() + frame.ttl
         envelope = Arrived(self._peer, message, headers, asked, expires_at, frame.chain)
         target = self._desk.find_target(frame.actor_id)
-        if target is None:
+        if target is None and asked is None:
             self._bury(frame.actor_id, envelope)
-            if asked is None:
-                self.answers.credit(frame.actor_id, 1, frame.size)
+            self.answers.credit(frame.actor_id, 1, frame.size)
             return
         lane = self._lane(frame.actor_id, 1, frame.size)
         if asked is not None:
             asked.lane, asked.target, asked.envelope = lane, target, envelope
+        if target is None:
+            self._bury(frame.actor_id, envelope)
+            return
         if lane.queue and type(message) is not HealthPing:
             lane.queue.append((envelope, frame.size))
         elif _offer(target, envelope):

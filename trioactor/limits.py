@@ -77,7 +77,7 @@ class Limits:
     items: int = 16_384
     inline_array_bytes: int = 4 * KIB
     window_messages: int = 256
-    window_bytes: int = 4 * MIB
+    window_bytes: int = 1 * MIB
     queued_messages: int = 1024
     queued_bytes: int = 4 * MIB
     answers_queued: int = 16_384

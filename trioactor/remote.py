@@ -199,7 +199,7 @@ class Remote:
             return
         limits = self.limits
         if self._guests.total() >= limits.connections or self._guests[host] >= limits.connections_per_address:
-            self._turn_away((host, port), "too many are connected, or too many from there")
+            self._turn_away((host, port), "too many are connected, or too many from there", offends=False)
             await trio.aclose_forcefully(stream)
             return
         self._guests[host] += 1
@@ -208,7 +208,7 @@ class Remote:
             if await self._door.let_in(host):
                 await self._be_host(stream, (host, port), deadline)
             else:
-                self._turn_away((host, port), "too many come at a time")
+                self._turn_away((host, port), "too many come at a time", offends=False)
         except Exception:  # the fence
             self.home.log.exception("the connection from %s:%d failed", host, port)
         finally:
@@ -233,9 +233,10 @@ class Remote:
             finally:
                 self.strike(link)
 
-    def _turn_away(self, address: Address, reason: str) -> None:
+    def _turn_away(self, address: Address, reason: str, *, offends: bool = True) -> None:
         self.counts.turned_away += 1
-        self.note_offence(address)
+        if offends:
+            self.note_offence(address)
         self.complaints.write(address, "was turned away", reason)
 
     def note_offence(self, address: Address) -> None:

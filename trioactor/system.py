@@ -388,7 +388,7 @@ class ActorSystem:
             for subscriber in self._subscribers:
                 subscriber.publish(DeadLetter(actor_id, envelope.message, reason))
         if envelope.reply_to is not None:
-            envelope.reply_to.fail(NotDelivered(f"actor {actor_id!r} did not get the message: {reason}"))
+            envelope.reply_to.fail(NotDelivered(f"actor {actor_id!r:.100} did not get the message: {reason}"))
 
     def find_target(self, actor_id: str) -> Target | None:
         """The living actor of that name, for messages from other systems. None while draining."""

@@ -19,6 +19,10 @@ from trioactor.framing import encode_frame, write_head
 FLOOD_SECONDS = 3.0
 DRIP_SECONDS = 1.0
 
+# How often one that does not read looks whether it was hung up on.
+LOOK_SECONDS = 0.2
+TCP_ESTABLISHED = 1  # of the states of a connection in Linux
+
 Act = Callable[["Attack"], Awaitable[None]]
 
 
@@ -73,11 +77,23 @@ class Attack:
             pass
         self.hung_up = True
 
-    async def until_hung_up_unread(self) -> None:
-        """The same without reading: that the connection has ended is seen when a byte is sent."""
+    async def asks_without_end(self, actor_id: str, question: Any) -> None:
+        """Ask the same again and again, and read nothing. Raises trio.BrokenResourceError.
+
+        The kernels hold megabytes of answers before one has to wait.
+        """
+        ask = 0
         while True:
-            await trio.sleep(DRIP_SECONDS)
-            await self.send(b"\x00")
+            ask += 1
+            await self.say(actor_id, question, {"ask": ask})
+
+    async def pause(self, seconds: float) -> None:
+        """Wait. Raises trio.BrokenResourceError when the victim ends the connection; the kernel knows."""
+        until = trio.current_time() + seconds
+        while trio.current_time() < until:
+            await trio.sleep(min(LOOK_SECONDS, seconds))
+            if self.tcp.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED:
+                raise trio.BrokenResourceError("the victim has hung up")
 
     async def flood(self, frame: bytes) -> None:
         """Say the same again and again, and read nothing."""
@@ -94,7 +110,7 @@ async def never_says_hello(attack: Attack) -> None:
 async def a_byte_a_second(attack: Attack) -> None:
     for byte in encode_frame(dumps([0, dict(HELLO)])):
         await attack.send(bytes([byte]))
-        await trio.sleep(DRIP_SECONDS)
+        await attack.pause(DRIP_SECONDS)
 
 
 async def half_a_hello(attack: Attack) -> None:
@@ -141,7 +157,7 @@ async def a_frame_by_drops(attack: Attack) -> None:
     await attack.send((60_000).to_bytes(4, "big"))
     while True:
         await attack.send(b"\x00")
-        await trio.sleep(DRIP_SECONDS)
+        await attack.pause(DRIP_SECONDS)
 
 
 async def a_frame_that_stops(attack: Attack) -> None:
@@ -155,7 +171,7 @@ async def fragments_without_end(attack: Attack) -> None:
     await attack.say(7, 1_000_000, 0)
     while True:
         await attack.say(8, b"x")
-        await trio.sleep(0.1)
+        await attack.pause(0.1)
 
 
 async def fragments_that_stop(attack: Attack) -> None:
@@ -168,22 +184,12 @@ async def fragments_that_stop(attack: Attack) -> None:
 
 async def never_reads_its_answers(attack: Attack) -> None:
     await attack.greet(window=[100_000, 2**40])
-    ask = 0
-    with trio.move_on_after(FLOOD_SECONDS):
-        while True:
-            ask += 1
-            await attack.say("echo", said("siege.parrot", bytes(100_000)), {"ask": ask})
-    await attack.until_hung_up_unread()
+    await attack.asks_without_end("echo", said("siege.parrot", bytes(100_000)))
 
 
 async def never_reads_its_failures(attack: Attack) -> None:
     await attack.greet()
-    ask = 0
-    with trio.move_on_after(FLOOD_SECONDS):
-        while True:
-            ask += 1
-            await attack.say("n" * 900, said("siege.count"), {"ask": ask})
-    await attack.until_hung_up_unread()
+    await attack.asks_without_end("n" * 900, said("siege.count"))
 
 
 async def floods_of_pings(attack: Attack) -> None:

@@ -462,7 +462,7 @@ async def test_who_never_reads_is_cut_off_within_10_seconds(
     assert "reads at less than 1,024 bytes a second" in caplog.text
 
 
-@pytest.mark.parametrize("question", ["answered", "failed", "cancelled"])
+@pytest.mark.parametrize("question", ["answered", "failed", "cancelled", "to nobody"])
 async def test_who_does_not_read_its_answers_cannot_ask_on(
     autojump_clock: MockClock, hub: Hub, question: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -476,6 +476,8 @@ async def test_who_does_not_read_its_answers_cannot_ask_on(
                 asked += 1
                 if question == "answered":
                     await stranger.say("echo", said("connection.zeros", 10), {"ask": 1 + asked})
+                elif question == "to nobody":
+                    await stranger.say("nobody", said("tests.read"), {"ask": 1 + asked})
                 elif question == "failed":
                     await stranger.say("echo", said("connection.zeros", -1), {"ask": 1 + asked})
                 else:

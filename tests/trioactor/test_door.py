@@ -80,7 +80,7 @@ async def test_addresses_come_in_turn_so_one_with_a_crowd_does_not_keep_out_anot
 
     ((_, let_in, at),) = [each for each in seen if each[0] == "10.0.0.2"]
     assert let_in
-    assert at == 0.15, "behind the one that was next, and before ten others"
+    assert at == 0.05, "it is next"
 
 
 async def test_addresses_of_offenders_come_last(autojump_clock: MockClock, door: Door) -> None:
@@ -98,6 +98,22 @@ async def test_addresses_of_offenders_come_last(autojump_clock: MockClock, door:
 
     assert [address for address, _, _ in seen] == ["10.0.0.2"] * 5 + ["10.0.0.1"] * 5
     assert all(let_in for _, let_in, _ in seen), "it is let in all the same"
+
+
+async def test_an_offender_takes_up_the_time_of_two_for_a_minute(
+    autojump_clock: MockClock, door: Door
+) -> None:
+    for wait, slots in ((0, 2), (50, 2), (20, 1)):
+        if not wait:
+            door.note_offence("10.0.0.1")
+        await trio.sleep(wait)
+        seen: list[tuple[str, bool, float]] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(come, door, "10.0.0.1", seen)
+
+        assert sum(let_in for _, let_in, _ in seen) == 8
+        assert seen[-1][2] - seen[-2][2] == pytest.approx(0.1 * slots)
 
 
 async def test_the_book_of_addresses_has_an_end(autojump_clock: MockClock, door: Door) -> None:

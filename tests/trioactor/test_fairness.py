@@ -55,6 +55,17 @@ def test_who_has_left_is_passed_over() -> None:
     assert len(line) == 0
 
 
+@pytest.mark.parametrize(("newest_first", "order"), [(False, ["old", "new"]), (True, ["new", "old"])])
+def test_of_two_whose_turn_it_is_alike_the_older_or_the_newer_goes(
+    newest_first: bool, order: list[str]
+) -> None:
+    line: FairLine[str] = FairLine(newest_first=newest_first)
+    line.enter(Share(), "old")
+    line.enter(Share(), "new")
+
+    assert [line.take(), line.take()] == order
+
+
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(2, 40))
 def test_nobody_who_waits_gets_two_turns_less_than_another(arrivals: list[int], turns: int) -> None:
     """As long as both of two stand in line, neither is more than one turn ahead."""

@@ -1,6 +1,7 @@
 """Bytes to frames and back: any chunking, any size, and every way to get it wrong."""
 
 import math
+import sys
 from itertools import pairwise
 
 import pytest
@@ -266,3 +267,15 @@ def test_an_item_head_reads_as_it_was_written(major: int, value: int) -> None:
 @pytest.mark.parametrize("data", [b"", b"\x18", b"\x19\x01", b"\x1c", b"\x5f", b"\xff"])
 def test_an_item_head_that_is_cut_off_or_indefinite_is_none(data: bytes) -> None:
     assert read_head(data, 0) is None
+
+
+def test_what_was_handled_is_let_go_of_before_more_comes() -> None:
+    """A thousand quiet peers keep no memory of what they said last."""
+    for data in (encode_frame(b"a frame"), encode_frame(b"two") * 2, encode_frame(b"one and a half")[:9]):
+        decoder = FrameDecoder(SMALL)
+        before = sys.getrefcount(data)
+        decoder.feed(data)
+        while decoder.next_event() is not None:
+            pass
+
+        assert sys.getrefcount(data) == before
