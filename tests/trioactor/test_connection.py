@@ -415,6 +415,36 @@ async def test_any_frame_is_a_sign_of_life(autojump_clock: MockClock, hub: Hub) 
     assert hub.counts.cut_off == 0
 
 
+@pytest.mark.parametrize(
+    "begun", [b"\0\0\x0f\xff", b"\0\0\x03\xed\x82\x08\x59\x03\xe8"], ids=["frame", "fragment"]
+)
+async def test_a_lone_byte_is_a_sign_of_life(
+    autojump_clock: MockClock, network: Network, begun: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one in the middle of a frame or a fragment, which makes nothing complete: a byte in 10 s will do.
+
+    The system bears slow peers here, so only silence ends the connection: 15 s after the last byte.
+    """
+    leave = trio.Event()
+    with network.at("stranger"):
+        async with trio.open_nursery() as nursery:
+            hub = await nursery.start(run_hub, network, Limits(stall_seconds=10_000), leave)
+            async with dial("hub", PORT) as stranger:
+                if begun[5:6] == b"\x08":
+                    await stranger.say(7, 2000, 0)
+                await stranger.stream.send_all(begun)
+                for _ in range(30):
+                    await trio.sleep(10)
+                    await stranger.stream.send_all(b"\0")
+                assert hub.counts.cut_off == 0
+                last = trio.current_time()
+                assert await stranger.is_cut_off()
+                assert trio.current_time() - last == pytest.approx(15, abs=5.1)
+            leave.set()
+
+    assert "not one byte came from the peer for" in caplog.text
+
+
 @pytest.mark.parametrize("what", ["a frame", "a message in pieces"])
 async def test_who_sends_by_drops_is_cut_off_within_10_seconds(
     autojump_clock: MockClock, hub: Hub, what: str
