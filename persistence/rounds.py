@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from persistence.arrays import Array, from_columns, to_columns
-from persistence.columns import columns_of, insert, plain, without
+from persistence.columns import columns_of, insert, insert_many, plain, without
 from persistence.database import BUSY_SECONDS, Database
 from persistence.errors import Damaged
 from persistence.rows import (
@@ -161,6 +161,7 @@ class RoundPersistence:
         weights: Mapping[str, Array],
         updates: Iterable[UpdateRow],
         strategy_state: Mapping[str, Array] | None = None,
+        durable: bool = True,
     ) -> bool:
         """Put a whole round on the disk: its row, its weights and its updates, in one transaction.
 
@@ -173,6 +174,7 @@ class RoundPersistence:
             weights: The global model after the round.
             updates: What became of every worker and of every message, in the order of arrival.
             strategy_state: Arrays that the strategy carries to the next round, like momentum.
+            durable: Whether it outlives a power cut, too; see `Database.transaction`.
 
         Returns:
             True when it was written now, False when it was there already.
@@ -189,7 +191,7 @@ class RoundPersistence:
         arrays += [
             ("strategy", name, to_columns(name, array)) for name, array in (strategy_state or {}).items()
         ]
-        with self._writing(run_id) as connection:
+        with self._writing(run_id, durable=durable) as connection:
             if self._is_committed(connection, run_id, row):
                 return False
             _replace_round(connection, run_id, row, updates)
@@ -227,7 +229,8 @@ class RoundPersistence:
                 "SELECT coalesce(max(position) + 1, 0) FROM worker_updates WHERE run = ? AND round = ?",
                 (run_id, number),
             ).fetchone()
-            _insert_update(connection, run_id, number, position, update)
+            key = {"run": run_id, "round": number, "position": position}
+            insert(connection, "worker_updates", {**key, **columns_of(update)})
 
     def last_committed_round(self, run_id: int) -> int:
         """Return the number of the last committed round, 0 when there is none."""
@@ -269,13 +272,18 @@ class RoundPersistence:
 
     # --- scores ----------------------------------------------------------------------------
 
-    def save_evaluation(self, run_id: int, evaluation: EvaluationRow) -> None:
+    def save_evaluation(self, run_id: int, evaluation: EvaluationRow, *, durable: bool = True) -> None:
         """Keep a score; the same model of the same round on the same region is scored anew.
+
+        Args:
+            run_id: Which run.
+            evaluation: The score.
+            durable: Whether it outlives a power cut, too; see `Database.transaction`.
 
         Raises:
             RoundConflict: The round is not committed.
         """
-        with self._writing(run_id) as connection:
+        with self._writing(run_id, durable=durable) as connection:
             if not _has_model(connection, run_id, evaluation.round):
                 raise RoundConflict(f"round {evaluation.round} is not committed; only its model is scored")
             as_json = {
@@ -408,15 +416,9 @@ def _replace_round(
     """Write the round and its updates, in place of an earlier try of it that failed."""
     connection.execute("DELETE FROM rounds WHERE run = ? AND number = ?", (run_id, row.number))
     insert(connection, "rounds", {"run": run_id, "status": row.status, **columns_of(row)})
-    for position, update in enumerate(updates):
-        _insert_update(connection, run_id, row.number, position, update)
-
-
-def _insert_update(
-    connection: sqlite3.Connection, run_id: int, number: int, position: int, update: UpdateRow
-) -> None:
-    key = {"run": run_id, "round": number, "position": position}
-    insert(connection, "worker_updates", {**key, **columns_of(update)})
+    key = {"run": run_id, "round": row.number}
+    rows = ({**key, "position": place, **columns_of(update)} for place, update in enumerate(updates))
+    insert_many(connection, "worker_updates", rows)
 
 
 def _run(row: sqlite3.Row) -> RunRow:

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from federation.__main__ import EPILOG, ROLES
+from federation.__main__ import EPILOG, PREFIX, ROLES
 from federation.errors import ExitStatus
 from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables
 from federation.simulation.config import SimulationConfig
-
-# What stands before the launcher's name: its folder, or the project's name where a wheel is installed.
-PREFIX = "trioactor-" if Path(sys.argv[0]).name.startswith("trioactor-") else "bin/"
 
 
 class ByLauncher(click.Context):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+import trio
 
 from federation.errors import FederationError
 from federation.offload import Offload, in_thread
@@ -13,6 +15,8 @@ from federation.simulation.config import SimulationConfig
 from federation.simulation.data import Shards
 from federation.simulation.sources import Source, source_of
 from federation.simulation.trainer import Trainer
+
+T = TypeVar("T")
 
 # Workers in one piece of work: their models are sent back together (20 kB each for 512 features and 10
 # classes), and a piece that is lost is trained again.
@@ -47,6 +51,7 @@ class Bench:
         vectorised: See `Trainer`.
         device: See `Trainer`.
         memory_mib: See `Trainer`.
+        hands: How many processes share that memory.
     """
 
     source: Source
@@ -54,6 +59,7 @@ class Bench:
     vectorised: bool
     device: str | None
     memory_mib: int
+    hands: int = 1
 
 
 def bench_of(config: SimulationConfig) -> Bench:
@@ -67,15 +73,23 @@ def bench_of(config: SimulationConfig) -> Bench:
     )
 
 
-def trainer_for(bench: Bench, shards: Shards) -> Trainer:
-    """Return a trainer of these workers."""
+def trainer_for(bench: Bench, shards: Shards, hands: int = 1) -> Trainer:
+    """Return a trainer of these workers, one of so many that share the memory."""
     return Trainer(
         shards,
         model=bench.model,
         vectorised=bench.vectorised,
         device=bench.device,
-        memory_mib=bench.memory_mib,
+        memory_mib=bench.memory_mib // hands,
     )
+
+
+def dealt_out(places: Sequence[int], hands: int) -> list[list[int]]:
+    """Return the places of each of so many hands; a worker, whose samples it keeps, is always in the same."""
+    shares: list[list[int]] = [[] for _ in range(hands)]
+    for place in places:
+        shares[place % hands].append(place)
+    return shares
 
 
 def in_pieces(places: Sequence[int], processes: int) -> Iterator[Sequence[int]]:
@@ -99,3 +113,18 @@ class InlineEngine:
     async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         return await self._offload(lambda should_stop: self._trainer.train(assignment, places, should_stop))
+
+
+def in_turns(offload: Offload) -> Offload:
+    """Return an offload that does one thing at a time.
+
+    Python runs one thread at a time. A second one that has much to do in Python makes the first wait for
+    milliseconds after each call of NumPy.
+    """
+    turn = trio.Lock()
+
+    async def one_at_a_time(work: Callable[[Callable[[], bool]], T]) -> T:
+        async with turn:
+            return await offload(work)
+
+    return one_at_a_time

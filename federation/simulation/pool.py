@@ -4,15 +4,17 @@ Why it, and not `concurrent.futures`: it is made for trio. A call is cancelled b
 and by public means, where an executor can only be asked to forget what it has not begun. It takes no thread
 for each call, and goes on when a process has died. It is small, and nothing of it has to be compiled.
 
-Samples are not sent: each process reads or draws its own, once. What travels is the global model and the
-places there, and the trained models back.
+Samples are not sent: each process reads or draws its own, once, and a worker is always trained by the same
+process, which keeps its samples. What travels is the global model and the places there, and the trained
+models back.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -21,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from federation.errors import SettingsError
 from federation.simulation.assignment import Answers, Assignment
-from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces, trainer_for
+from federation.simulation.engine import Bench, Engine, EngineFailed, dealt_out, in_pieces, trainer_for
 from federation.simulation.sources import shards_of
 from federation.simulation.trainer import Trainer
 
@@ -60,46 +62,51 @@ async def open_pool(bench: Bench, processes: int | None = None) -> AsyncIterator
             "--engine processes: it needs the package trio-parallel, which is not installed here; get it "
             "with pip install 'trioactor[processes]'"
         ) from error
-    async with open_worker_context(grace_period=GRACE_SECONDS) as context:
-        yield PoolEngine(context.run_sync, bench, processes or cores())
+    count = processes or cores()
+    async with AsyncExitStack() as stack:
+        # A context keeps as many processes as it is asked for at a time: here each has one.
+        contexts = [open_worker_context(grace_period=GRACE_SECONDS) for _ in range(count)]
+        hands = [await stack.enter_async_context(context) for context in contexts]
+        yield PoolEngine([hand.run_sync for hand in hands], replace(bench, hands=count))
 
 
 class PoolEngine:
     """Trains in processes; see `Engine`.
 
     Args:
-        run_sync: Runs a function in one of them, as trio-parallel does.
+        hands: Each runs a function in a process of its own, as trio-parallel does.
         bench: What each of them trains with.
-        processes: How many there are.
     """
 
-    def __init__(self, run_sync: RunSync, bench: Bench, processes: int) -> None:
-        self._run_sync = run_sync
+    def __init__(self, hands: Sequence[RunSync], bench: Bench) -> None:
+        self._hands = hands
         self._bench = bench
-        self._processes = processes
-        self._limit = trio.CapacityLimiter(processes)
+        self._limits = [trio.CapacityLimiter(1) for _ in hands]
 
     async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         parts: list[Answers] = []
         async with trio.open_nursery() as nursery:
-            for piece in in_pieces(places, self._processes):
-                nursery.start_soon(self._train_piece, assignment, piece, parts)
+            for number, share in enumerate(dealt_out(places, len(self._hands))):
+                for piece in in_pieces(share, 1):
+                    nursery.start_soon(self._train_piece, number, assignment, piece, parts)
         return parts
 
-    async def _train_piece(self, assignment: Assignment, piece: Sequence[int], parts: list[Answers]) -> None:
+    async def _train_piece(
+        self, number: int, assignment: Assignment, piece: Sequence[int], parts: list[Answers]
+    ) -> None:
         from trio_parallel import BrokenWorkerError
 
         for attempt in range(1, TRIES + 1):
             try:
                 parts.extend(
-                    await self._run_sync(
+                    await self._hands[number](
                         train_in_process,
                         self._bench,
                         assignment,
                         piece,
                         kill_on_cancel=True,
-                        limiter=self._limit,
+                        limiter=self._limits[number],
                     )
                 )
                 return
@@ -125,4 +132,4 @@ def train_in_process(bench: Bench, assignment: Assignment, piece: Sequence[int])
 @lru_cache(maxsize=1)
 def _trainer_here(bench: Bench) -> Trainer:
     threadpool_limits(limits=1, user_api="blas")  # for good: see `federation.learning.one_blas_thread`
-    return trainer_for(bench, shards_of(bench.source))
+    return trainer_for(bench, shards_of(bench.source), bench.hands)

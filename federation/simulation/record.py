@@ -1,6 +1,9 @@
 """`Record`: a simulation in training.db, as the Aggregator and the Evaluator would have written it.
 
-Rounds are scored and written one behind the training, in a thread: the next one is trained meanwhile.
+Rounds are scored and written one behind the training: where other processes train, the next one meanwhile.
+
+A power cut may cost the last rounds, which a deployed run would not lose: a simulation is run again, and a
+disk that is waited for in every round would cost more than the training.
 
 In the record of a simulation, `seconds` are virtual. How long it took in truth is between `started_unix` and
 `ended_unix`.
@@ -137,11 +140,12 @@ class Record:
             weights=one.state.params,
             updates=map(update_row, one.attendance),
             strategy_state=memory_arrays(one.state),
+            durable=False,
         )
         self._model.set_weights(one.state.params)
         metrics = self._model.evaluate(self._evaluation.X, self._evaluation.y)
         scored = evaluation_row(one.number, self._evaluation, metrics, self._now_unix() - row.ended_unix)
-        self._store.save_evaluation(self._run_id, scored)
+        self._store.save_evaluation(self._run_id, scored, durable=False)
         return RoundReport(
             number=one.number,
             asked=one.asked,

@@ -32,7 +32,7 @@ from federation.programs import leaves_of
 from federation.round import Round
 from federation.simulation.config import SimulationConfig
 from federation.simulation.crowd import Crowd
-from federation.simulation.engine import Engine
+from federation.simulation.engine import Engine, in_turns
 from federation.simulation.engines import open_engine
 from federation.simulation.ground import Ground
 from federation.simulation.record import PlayedRound, Record, RoundReport
@@ -107,10 +107,12 @@ async def simulate(
         EngineFailed: Its processes or its cluster cannot be used.
         QuorumLost: Too few workers are left, and none will come; the rounds before are in the record.
     """
+    if config.engine == "inline":
+        offload = in_turns(offload)
     data = await offload(lambda _: read(source_of(config, config.seed)))
     with one_blas_thread(), open_record(config) as store:
         check_name(store, config.run)
-        async with open_engine(config, data.shards) as engine:
+        async with open_engine(config, data.shards, offload) as engine:
             run = _entered(store, config, data, now_unix())
             on_begin(run.name, data)
             play = _Play(config, data, engine, store, run.id, offload, now_unix, on_round)

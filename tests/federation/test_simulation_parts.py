@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.config import worker_name
@@ -30,6 +30,7 @@ def drawn(**changes: object) -> DrawnShards:
 # --- the agenda ---------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5)))
 def test_what_is_planned_happens_in_the_order_of_time_then_of_planning(times: list[int]) -> None:
     agenda = Agenda()
@@ -104,6 +105,7 @@ def test_late_workers_join_one_after_the_other() -> None:
 # --- who is there -------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     workers=st.integers(1, 40),
     lost=st.sets(st.integers(0, 39)),
@@ -144,6 +146,7 @@ def test_a_lost_worker_takes_part_as_long_as_it_is_expected_back() -> None:
 # --- samples ------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1001))
 def test_numbered_names_are_in_the_order_of_their_numbers(workers: int) -> None:
     names = Numbered(workers)
