@@ -379,6 +379,11 @@ class Connection:
 
         self.writer.finish(last_words)
 
+    def ask_for_life(self) -> None:
+        """Send a ping: a machine that knows nothing of this connection any more answers with a reset."""
+        self._pings += 1
+        self.say(Ping(self._pings))
+
     def say(self, frame: Control, written: Callable[[], None] | None = None) -> None:
         """Send a small frame."""
         self.writer.say(self._codec.encode_control(frame), written)
@@ -419,8 +424,7 @@ class Connection:
             if self.writer.written != spoken:
                 spoken, spoken_at = self.writer.written, now
             elif now - spoken_at >= beat_seconds and self.writer.began_at is None:
-                self._pings += 1
-                self.say(Ping(self._pings))
+                self.ask_for_life()
             silence = now - self._heard_at
             if silence >= limits.silence_seconds:
                 self._cut_off(f"not one byte came from the peer for {silence:.0f} s")

@@ -276,6 +276,8 @@ class Remote:
             known = self._links[address] = Link(self, address)
         if known.connection is None and known.state != "connecting":
             return known
+        if known.connection is not None and known.connection.peer.incarnation != greeted.hello.incarnation:
+            known.connection.ask_for_life()  # the system there was started again, so it should be over
         return Link(self, address, greeted.address)
 
     # --- far actors -------------------------------------------------------------------------------------

@@ -264,6 +264,43 @@ async def test_a_link_to_a_restarted_peer_works_again_and_old_watches_have_ended
         again.leave.set()
 
 
+async def test_a_system_that_was_started_again_ends_the_watches_of_its_former_life_when_it_calls(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    """Its machine lost its power without a word, so nobody has heard of its end."""
+    with network.at("a"):
+        ip = network.host("a").ip
+    calls: list[float] = []
+    downs: list[tuple[float, str]] = []
+
+    async def live_and_call(system: ActorSystem, scope: trio.CancelScope) -> None:
+        with network.at("a"), scope:
+            async with system:
+                await system.actor_of(Clerk, "clerk")
+                await system.listen(ip, PORT)
+                await system.ref("hub", PORT, "clerk").ask(Read())
+                calls.append(trio.current_time())
+                await trio.sleep_forever()
+
+    async with site(network, "hub") as hub, trio.open_nursery() as nursery:
+        first, second = trio.CancelScope(), trio.CancelScope()
+        nursery.start_soon(live_and_call, ActorSystem("a", vocabulary=WORDS), first)
+        await trio.sleep(1)
+        hub.system.ref(ip, PORT, "clerk").on_down(lambda reason: downs.append((trio.current_time(), reason)))
+        await trio.sleep(1)
+        network.crash("a", silently=True)
+        first.cancel()
+        await trio.sleep(0.5)
+        network.switch_on("a")
+        nursery.start_soon(live_and_call, ActorSystem("a", vocabulary=WORDS), second)
+        await trio.sleep(2)
+        second.cancel()
+
+    ((at, reason),) = downs
+    assert at - calls[1] < 0.5
+    assert reason == "link down: connection reset by peer"
+
+
 # --- what is known of a question ------------------------------------------------------------------
 
 
