@@ -154,7 +154,7 @@ ARRAYS = npst.arrays(
 )
 
 
-@settings(max_examples=40)  # each makes a file
+@settings(max_examples=40, deadline=None)  # each makes a file
 @given(
     weights=st.dictionaries(NAMES, ARRAYS, min_size=1, max_size=3),
     state=st.dictionaries(NAMES, ARRAYS, max_size=3),
