@@ -2,7 +2,8 @@
 
 Every end is a process of its own, on the same machine: it needs two cores that are free. Limits: a bare
 trio stream that sends the same CBOR, and hands it to the same handler, with nothing between. Peer: xoscar,
-which has no TLS. Where it is not installed, its rows are left out.
+which has no TLS. Where it is not installed, its rows are left out. Rows of CPU say what the work costs where
+the machine is not free.
 """
 
 from __future__ import annotations
@@ -41,13 +42,20 @@ def _rows_over(
         bare = stack.enter_context(two_processes("remote_bare", certificates))
         told: dict[str, Case] = {"ours": ours.case("tell", tells), BARE: bare.case("tell", tells)}
         asked: dict[str, Case] = {"ours": ours.case("ask", asks), BARE: bare.case("ask", asks)}
+        tell_cpu: dict[str, Case] = {"ours": ours.cpu_case("tell", tells), BARE: bare.cpu_case("tell", tells)}
+        ask_cpu: dict[str, Case] = {"ours": ours.cpu_case("ask", asks), BARE: bare.cpu_case("ask", asks)}
         if certificates is None and find_spec("xoscar"):
             xoscar = stack.enter_context(two_processes("remote_xoscar"))
             told["xoscar"] = xoscar.case("tell", tells // 20)
             asked["xoscar"] = xoscar.case("ask", asks // 4)
+            tell_cpu["xoscar"] = xoscar.cpu_case("tell", tells // 20)
+            ask_cpu["xoscar"] = xoscar.cpu_case("ask", asks // 4)
+        cpu = partial(measure, targets={}, unit="us of CPU, both ends", more_is_better=False)
         return [
             *measure(f"{transport}: tell", told, {BARE: 0.5, "xoscar": 20}, unit="messages/s"),
             *measure(f"{transport}: ask", asked, {BARE: 0.6, "xoscar": 2}, unit="asks/s"),
+            *cpu(f"{transport}: tell", tell_cpu),
+            *cpu(f"{transport}: ask", ask_cpu),
             *measure(
                 f"{transport}: arrays of 45 MB",
                 {"ours": ours.case("arrays", arrays), BARE: bare.case("arrays", arrays)},

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+import psutil
 import trio
 import trustme
 
@@ -33,10 +34,12 @@ class Two:
 
     Args:
         near: The near one, connected.
+        far: The far one.
     """
 
-    def __init__(self, near: subprocess.Popen[str]) -> None:
+    def __init__(self, near: subprocess.Popen[str], far: subprocess.Popen[str]) -> None:
         self._near = near
+        self._both = [psutil.Process(process.pid) for process in (near, far)]
 
     def case(self, what: str, count: int) -> Case:
         """Return a case for `compare`: so many of what is to be measured."""
@@ -48,6 +51,25 @@ class Two:
             return float(_line_of(self._near))
 
         return measure
+
+    def cpu_case(self, what: str, count: int) -> Case:
+        """Return a case for `compare`: the CPU of both ends for one of so many, in microseconds.
+
+        It says more than the time does where other programs are at work.
+        """
+        measure = self.case(what, count)
+
+        def measure_cpu() -> float:
+            before = self._cpu_seconds()
+            measure()
+            return (self._cpu_seconds() - before) / count * 1e6
+
+        return measure_cpu
+
+    def _cpu_seconds(self) -> float:
+        times = [process.cpu_times() for process in self._both]
+        seconds: float = sum(each.user + each.system for each in times)
+        return seconds
 
 
 @contextmanager
@@ -62,7 +84,7 @@ def two_processes(module: str, certificates: Path | None = None) -> Iterator[Two
     with _process(module, "far", folder) as far:
         port = _line_of(far).strip()
         with _process(module, "near", folder, port) as near:
-            yield Two(near)
+            yield Two(near, far)
 
 
 @contextmanager
