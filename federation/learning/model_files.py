@@ -50,7 +50,8 @@ def save_safetensors(path: Path, params: Params, config: Mapping[str, Any]) -> N
         FINGERPRINT: model_sha256(params),
     }
     in_order = {name: np.ascontiguousarray(params[name]) for name in sorted(params)}
-    content: bytes = save(in_order, metadata={"format": "np", FINGERPRINT: told[FINGERPRINT]})
+    # One entry: safetensors writes several in another order each time, and so another file.
+    content: bytes = save(in_order, metadata={FINGERPRINT: told[FINGERPRINT]})
     with writing_whole(path) as file:
         file.write(content)
     with writing_whole(path.with_name(CONFIG_NAME)) as file:
