@@ -83,8 +83,8 @@ ORDER: dict[str, str] = {
         authority roles preflight check terminal programs tracking launch start
     """,
     "federation.simulation": """
-        config data assignment batched torch_batched trainer sources scenario crowd agenda engine pool on_ray engines
-        ground record simulation terminal program
+        config data assignment batched torch_batched trainer sources scenario crowd agenda engine
+        pool on_ray engines ground record simulation terminal program
     """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer
