@@ -43,9 +43,9 @@ FAR = "E"  # the region of who sits behind a slow link
 WORKERS = ("A", "B", "C", FAR)
 MORE_ROUNDS = 3  # of gossip, after the soak, until all agree
 END_SECONDS = 30.0
-RETURN_SECONDS = 60.0
+RETURN_SECONDS = 300.0
 BEGIN_SECONDS = 120.0
-AGREE_SECONDS = 120.0
+AGREE_SECONDS = 600.0  # who is behind has to train as many rounds as the one ahead
 
 
 class Mode(ABC):
