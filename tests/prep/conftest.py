@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import prep
 from prep import CLASS_NAMES, EUROSAT_COUNTS, draw_tile
 from tests.extras import need
+
+PROJECT = Path(prep.__file__).parents[1]
 
 
 def write_tree(folder: Path, per_class: int, classes: tuple[str, ...] = CLASS_NAMES) -> Path:
@@ -52,3 +57,30 @@ def resnet18_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain = tmp_path_factory.mktemp("weights") / "weights.pth"
     torch.save(network.state_dict(), plain)
     return plain.rename(plain.with_name(f"resnet18-{hashlib.sha256(plain.read_bytes()).hexdigest()[:8]}.pth"))
+
+
+# The real command in a process of its own, which sends itself a signal when so many images are done: so
+# neither chance nor a busy machine decides how far it has come.
+SIGNALLED = """
+import os, sys
+import prep.__main__ as command
+
+number, at = int(sys.argv[1]), int(sys.argv[2])
+extract = command.extract_images
+
+def extract_images(*arguments, progress, **settings):
+    def told(done, total):
+        progress(done, total)
+        if done == at:
+            os.kill(os.getpid(), number)
+    return extract(*arguments, progress=told, **settings)
+
+command.extract_images = extract_images
+command.main(sys.argv[3:])
+"""
+
+
+def signalled(number: int, at: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m prep ...`, and send it a signal when so many images are done."""
+    command = [sys.executable, "-c", SIGNALLED, str(number), str(at), *arguments]
+    return subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,8 @@ from click.testing import CliRunner, Result
 import prep
 from federation.learning import load_features, load_region
 from prep.__main__ import main
-from prep.unfinished import unfinished_file
+from tests.prep.conftest import signalled
 from tests.prep.test_plans import WHOLE, features
-
-PROJECT = Path(prep.__file__).parents[1]
 
 
 def run(command: str, *flags: str) -> Result:
@@ -111,22 +107,19 @@ def test_images_that_are_missing_are_named_with_the_place_they_go_to(tmp_path: P
 
 def test_ctrl_c_keeps_what_is_done(tree_folder: Path, tmp_path: Path) -> None:
     """It ends with 130 and one line, and goes on where it was."""
-    command = [sys.executable, "-m", "prep", "extract-features", "--extractor=patches", "--any-counts"]
-    command += [f"--images={tree_folder}", "--batch-size=1", f"--output={tmp_path / 'f.npz'}"]
-    with subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "extracting features: 0 of 60\n"
-        assert process.stderr.readline().startswith("extracting features: 15 of 60, ")
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate()
+    flags = ["extract-features", "--extractor=patches", "--any-counts", "--batch-size=5"]
+    flags += [f"--images={tree_folder}", f"--output={tmp_path / 'f.npz'}"]
 
-    assert process.returncode == 130
-    assert output == ""
-    assert errors.splitlines()[-1] == "stopped; what is done is kept, run the same command again to go on"
-    assert unfinished_file(tmp_path / "f.npz").exists()
-    assert "images were done by an earlier run" in run("extract-features", *command[4:]).stdout
+    stopped = signalled(signal.SIGINT, 20, *flags)
+
+    assert stopped.returncode == 130
+    assert stopped.stdout == ""
+    assert (
+        stopped.stderr.splitlines()[-1]
+        == "stopped; what is done is kept, run the same command again to go on"
+    )
+    assert not (tmp_path / "f.npz").exists()
+    assert "20 images were done by an earlier run" in run(*flags).stdout
 
 
 # --- split-regions ------------------------------------------------------------------------------

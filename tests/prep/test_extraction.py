@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,7 +14,6 @@ import pytest
 import trio
 import trio.testing
 
-import prep
 from federation.learning import (
     Region,
     RegionMeta,
@@ -37,8 +34,7 @@ from prep import (
 from prep.decode import Decoded, decode
 from prep.extractors import Features, Images
 from prep.unfinished import unfinished, unfinished_file
-
-PROJECT = Path(prep.__file__).parents[1]
+from tests.prep.conftest import signalled
 
 
 @dataclass
@@ -88,6 +84,11 @@ def broken(tree_folder: Path, tmp_path: Path) -> ImageTree:
     cut.write_bytes(cut.read_bytes()[:700])
     (tmp_path / "2750" / "SeaLake" / "SeaLake_6.jpg").write_bytes(b"<html>not found</html>")
     return list_images(tmp_path / "2750")
+
+
+@pytest.fixture(scope="module")
+def patches() -> PatchExtractor:
+    return PatchExtractor(batch_size=20)
 
 
 def test_every_image_becomes_a_row_in_the_order_of_the_tree(tree: ImageTree, tmp_path: Path) -> None:
@@ -162,27 +163,17 @@ async def test_a_cancelled_extraction_goes_on_where_it_was(
     assert sha256(output) == sha256(undisturbed)
 
 
-def test_killed_it_goes_on_where_it_was(tree: ImageTree, tmp_path: Path) -> None:
-    """SIGKILL in the middle, with the real command; the result is that of one that ran through."""
-    command = [sys.executable, "-m", "prep", "extract-features", "--extractor=patches", "--any-counts"]
-    command += [f"--images={tree.folder}", "--batch-size=2"]
+def test_killed_it_goes_on_where_it_was(tree: ImageTree, patches: PatchExtractor, tmp_path: Path) -> None:
+    """SIGKILL in the middle of the real command; the file is that of one that ran through."""
     output = tmp_path / "f.npz"
-    with subprocess.Popen(
-        [*command, f"--output={output}"], cwd=PROJECT, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        while "15 of 60" not in (line := process.stderr.readline()) and "16 of 60" not in line:
-            assert line, "it ended by itself"
-        process.send_signal(signal.SIGKILL)
+    flags = ["extract-features", "--extractor=patches", "--any-counts", f"--images={tree.folder}"]
+
+    killed = signalled(signal.SIGKILL, 40, *flags, "--batch-size=20", f"--output={output}")
+
+    assert killed.returncode == -signal.SIGKILL
     assert not output.exists()
-    assert unfinished_file(output).exists()
-
-    resumed = subprocess.run(
-        [*command, f"--output={output}"], cwd=PROJECT, check=True, capture_output=True, text=True
-    )
-    extract_features(tree, PatchExtractor(batch_size=2), tmp_path / "undisturbed.npz")
-
-    assert "images were done by an earlier run" in resumed.stdout
+    assert extract_features(tree, patches, output).resumed == 40
+    extract_features(tree, patches, tmp_path / "undisturbed.npz")
     assert sha256(output) == sha256(tmp_path / "undisturbed.npz")
 
 
@@ -385,11 +376,6 @@ def test_progress_counts_images_batch_by_batch(tree: ImageTree, tmp_path: Path) 
     assert told[0] == (0, 60)
     assert told[-1] == (60, 60)
     assert all(after[0] - before[0] in (4, 7) for before, after in pairwise(told))
-
-
-@pytest.fixture(scope="module")
-def patches() -> PatchExtractor:
-    return PatchExtractor(batch_size=20)
 
 
 def test_the_patch_bank_reads_real_files(tree: ImageTree, patches: PatchExtractor, tmp_path: Path) -> None:
