@@ -368,7 +368,8 @@ def test_the_command_tells_how_it_goes_and_what_it_has_brought(tmp_path: Path) -
     assert f"bin/report --workspace {tmp_path} test" in done.stdout
     model = load_params(tmp_path / "runs" / "test" / "model.npz")
     assert model_sha256(model) in done.stdout
-    again = command(tmp_path, "--config", str(tmp_path / "runs" / "test" / "settings.toml"), "--run", "again")
+    settings_file = str(tmp_path / "runs" / "test" / "settings.toml")
+    again = CliRunner().invoke(main, ["run", "--config", settings_file, "--run", "again"])
     assert model_sha256(model) in again.stdout, again.stderr
 
 
