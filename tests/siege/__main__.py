@@ -23,6 +23,10 @@ from tests.trioactor.certificates import Authority, Files
 def main(connections: int, seconds: float, tls: bool, addresses: int, limits: str, seed: int) -> None:
     """Besiege a system with hostile peers of every kind, all on this machine, and watch how it does.
 
+    All on this machine, from many of its addresses: so the hostile ones take time of its processors too, and
+    it is said how late they were themselves. Most stand at the door most of the time; of those that had
+    to be turned away or cut off before, 50 a second come in.
+
     They never say hello, send a byte a second, announce huge frames, speak another version or none, stop in
     the middle, never read, flood, and send bombs; who is hung up on comes again. Meanwhile honest peers ask.
     The status is 1 when the system takes more than 64 MiB of memory for it, when the median of the honest

@@ -80,7 +80,7 @@ class Attack:
     async def asks_without_end(self, actor_id: str, question: Any) -> None:
         """Ask the same again and again, and read nothing. Raises trio.BrokenResourceError.
 
-        The kernels hold megabytes of answers before one has to wait.
+        Its own kernel may take megabytes of answers; so long, no victim can know that nobody reads them.
         """
         ask = 0
         while True:
@@ -189,7 +189,8 @@ async def never_reads_its_answers(attack: Attack) -> None:
 
 async def never_reads_its_failures(attack: Attack) -> None:
     await attack.greet()
-    await attack.asks_without_end("n" * 900, said("siege.count"))
+    with trio.move_on_after(FLOOD_SECONDS):  # they are so small that its own kernel takes all of them
+        await attack.asks_without_end("n" * 900, said("siege.count"))
 
 
 async def floods_of_pings(attack: Attack) -> None:
@@ -307,7 +308,7 @@ KINDS: Mapping[str, Kind] = {
     "fragments without end": Kind(fragments_without_end, slow=True),
     "fragments that stop": Kind(fragments_that_stop, slow=True),
     "never reads its answers": Kind(never_reads_its_answers, slow=True),
-    "never reads its failures": Kind(never_reads_its_failures, slow=True),
+    "never reads its failures": Kind(never_reads_its_failures),
     "floods of pings": Kind(floods_of_pings),
     "floods of pongs": Kind(floods_of_pongs),
     "floods of credit": Kind(floods_of_credit),

@@ -18,9 +18,9 @@ MIB = 1024
 SHORT_SECONDS = 4.0
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_a_short_siege_is_stood(tls: bool, good: Files) -> None:
-    siege = Siege(connections=64, seconds=SHORT_SECONDS, seed=1, files=good if tls else None)
+@pytest.mark.parametrize(("tls", "limits"), [(False, "default"), (True, "small")])
+def test_a_short_siege_is_stood(tls: bool, limits: str, good: Files) -> None:
+    siege = Siege(64, SHORT_SECONDS, 1, good if tls else None, limits=limits)
 
     trio.run(siege.run)
 
