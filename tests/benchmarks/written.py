@@ -194,9 +194,9 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
                 label=line,
             )
         panel.set(xscale="log", yscale="log", xlabel=curve.size, ylabel=curve.unit)
-        costs = [cost for points in curve.lines.values() for _, cost in points]
-        middle = (min(costs) * max(costs)) ** 0.5
-        panel.set_ylim(min(min(costs) / 1.5, middle / 10), max(max(costs) * 1.5, middle * 10))  # two decades
+        drawn = [cost for points in curve.lines.values() for _, cost in points]
+        middle = (min(drawn) * max(drawn)) ** 0.5
+        panel.set_ylim(min(min(drawn) / 1.5, middle / 10), max(max(drawn) * 1.5, middle * 10))  # two decades
         panel.set_title(curve.what, loc="left", fontsize=9, color=FAINT)
         panel.grid(alpha=0.3)
         if len(curve.lines) > 1:
