@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
@@ -59,9 +60,9 @@ class Member(Actor):
         self._on_over = ties.get("on_over")
         self._on_unreachable = ties.get("on_unreachable")
 
+    @abstractmethod
     def offer(self) -> Join | Register:
         """Return what it offers the Provider."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it offers")
 
     async def pre_start(self) -> None:
         """Begin to offer it."""
