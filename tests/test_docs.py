@@ -13,6 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.extras import need
+from tests.test_layers import DEDICATED
+
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHERS = sorted(path for path in (ROOT / "bin").iterdir() if not path.name.startswith("_"))
 PACKAGES = ["trioactor", "persistence", "federation", "gossip", "prep"]
@@ -179,4 +182,6 @@ def modules() -> list[str]:
 
 @pytest.mark.parametrize("module", modules())
 def test_the_examples_in_docstrings_are_true(module: str) -> None:
+    if module in DEDICATED:
+        need(DEDICATED[module])
     assert doctest.testmod(importlib.import_module(module)).failed == 0
