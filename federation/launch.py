@@ -101,7 +101,7 @@ class RunWatch:
         screen: Where it is shown.
     """
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen[RunView]) -> None:
         self.view = RunView()
         self.over = trio.Event()
         self.failure: Failure | None = None
@@ -174,7 +174,9 @@ def status_in_words(status: ExitStatus) -> str:
 # --- every role its own process -------------------------------------------------------------
 
 
-async def run_in_processes(config: StartConfig, folder: RunFolder, screen: Screen, stop: Stop) -> Outcome:
+async def run_in_processes(
+    config: StartConfig, folder: RunFolder, screen: Screen[RunView], stop: Stop
+) -> Outcome:
     """Run the coordinated mode with a process for each role, until it is over and all have ended."""
     watch = RunWatch(screen)
     with screen:
@@ -396,7 +398,7 @@ async def _finish_tracking(tracking: Tracking | None, stop: Stop) -> tuple[str, 
 
 
 async def run_in_process(
-    config: StartConfig, folder: RunFolder, regions: dict[str, Region], screen: Screen, stop: Stop
+    config: StartConfig, folder: RunFolder, regions: dict[str, Region], screen: Screen[RunView], stop: Stop
 ) -> Outcome:
     """Run the coordinated mode in one system: no network, no processes, breakpoints everywhere."""
     watch = RunWatch(screen)

@@ -118,7 +118,7 @@ def _write_results(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
     return ""
 
 
-def screen_for(config: StartConfig) -> Screen:
+def screen_for(config: StartConfig) -> Screen[RunView]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
     if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return PlainScreen(sys.stderr)

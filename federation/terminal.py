@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO, TypeVar
 
 from federation.view import Notice, RoundView, RunView, WorkerView
 
@@ -31,8 +31,11 @@ GOOD = frozenset({"answered", "ready"})
 BAD = frozenset({"lost", "ended", "refused", "failed", "late"})
 
 
-class Screen(Protocol):
-    """Somewhere a run can be seen. A context manager: it is on screen within the block."""
+V = TypeVar("V", contravariant=True)
+
+
+class Screen(Protocol[V]):
+    """Somewhere a run can be seen, as a view of it. A context manager: it is on screen within the block."""
 
     def __enter__(self) -> Self: ...
 
@@ -40,7 +43,7 @@ class Screen(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, view: RunView) -> None:
+    def show(self, view: V) -> None:
         """Something has happened."""
 
     def tick(self, now_seconds: float) -> None:

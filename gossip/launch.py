@@ -20,7 +20,7 @@ from federation.errors import ExitStatus
 from federation.learning import Region
 from federation.processes import python_command
 from federation.stopping import Stop
-from federation.terminal import REFRESH_SECONDS
+from federation.terminal import REFRESH_SECONDS, Screen
 from federation.workspace import RunFolder, forget_the_dead
 from gossip.config import PeerConfig, StartGossipConfig
 from gossip.messages import GossipState
@@ -30,7 +30,6 @@ from gossip.places import REPORTER, placed
 from gossip.plan import Over
 from gossip.reporter import GossipReporter
 from gossip.roles import REPORTER_ACTOR, listening, run_peer
-from gossip.terminal import NetworkScreen
 from trioactor import ActorSystem, PeerDown
 from trioactor.process import SendSignal
 
@@ -65,7 +64,7 @@ class NetworkWatch:
         screen: Where it is shown.
     """
 
-    def __init__(self, view: NetworkView, screen: NetworkScreen) -> None:
+    def __init__(self, view: NetworkView, screen: Screen[NetworkView]) -> None:
         self.view = replace(view, began_seconds=trio.current_time())
         self.over = trio.Event()
         self.failure: tuple[ExitStatus, str] | None = None
@@ -165,7 +164,7 @@ async def run_in_processes(
     config: StartGossipConfig,
     folder: RunFolder,
     regions: Mapping[str, Region],
-    screen: NetworkScreen,
+    screen: Screen[NetworkView],
     stop: Stop,
     environment: Mapping[str, str],
 ) -> Outcome:
@@ -284,7 +283,7 @@ async def run_in_process(
     config: StartGossipConfig,
     folder: RunFolder,
     regions: Mapping[str, Region],
-    screen: NetworkScreen,
+    screen: Screen[NetworkView],
     stop: Stop,
 ) -> Outcome:
     """Run all peers in this process, each in a system of its own: breakpoints everywhere."""

@@ -11,11 +11,12 @@ from federation.errors import ExitStatus
 from federation.learning import one_blas_thread
 from federation.programs import log_to_stderr, run_program, say_error
 from federation.stopping import Stop
+from federation.terminal import Screen
 from gossip.config import PeerConfig, ReporterConfig
 from gossip.network import NetworkView
 from gossip.plan import Over
 from gossip.roles import check_network, run_peer, run_reporter
-from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork
+from gossip.terminal import LiveNetwork, PlainNetwork
 
 
 def peer_program(config: PeerConfig) -> ExitStatus:
@@ -45,7 +46,7 @@ def _status_of(over: Over) -> ExitStatus:
 def reporter_program(config: ReporterConfig) -> ExitStatus:
     """Run a reporter: a live table on a terminal, a table now and again elsewhere, on stdout."""
     live = not config.plain and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    screen: NetworkScreen = screen_on_stdout() if live else PlainNetwork(sys.stderr)
+    screen: Screen[NetworkView] = screen_on_stdout() if live else PlainNetwork(sys.stderr)
 
     def show(view: NetworkView) -> None:
         if live:

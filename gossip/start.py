@@ -28,15 +28,17 @@ from federation.processes import python_command
 from federation.programs import explain, log_to_file, run_program, say_error
 from federation.results import read_settings, write_settings
 from federation.stopping import Stop
+from federation.terminal import Screen
 from federation.workspace import RunFolder, make_writable, new_run_folder
 from gossip.config import StartGossipConfig
 from gossip.launch import REPORTER_NAME, Outcome, run_in_process, run_in_processes
 from gossip.learner import Average, Learner, gossip_strategy
 from gossip.models import Model
+from gossip.network import NetworkView
 from gossip.ownership import certificate_name
 from gossip.roles import model_maker, now_unix, read_region
 from gossip.store import MODEL, model_of
-from gossip.terminal import LiveNetwork, NetworkScreen, PlainNetwork, summary
+from gossip.terminal import LiveNetwork, PlainNetwork, summary
 from persistence import DatabaseError, GossipPersistence, NewRun
 from persistence.gossip import open_or_set_aside
 from persistence.gossip_history import load_gossip_run
@@ -110,7 +112,7 @@ def environment_of_peers() -> dict[str, str]:
     return {**kept, **threads}
 
 
-def screen_for(config: StartGossipConfig) -> NetworkScreen:
+def screen_for(config: StartGossipConfig) -> Screen[NetworkView]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
     if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return PlainNetwork(sys.stderr)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from federation.terminal import BAR_CELLS, age_in_words, bar, bytes_in_words, number
 from gossip.network import NetworkView, PeerView
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
 NOTICES_SHOWN = 4
 SHORT_SHA = 12
 STYLES = {"training": "cyan", "finished": "green", "ended": "red", "restarting": "red"}
-
-
-class NetworkScreen(Protocol):
-    """Somewhere a network can be seen. A context manager: it is on screen within the block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, view: NetworkView) -> None:
-        """Something has happened."""
-
-    def tick(self, now_seconds: float) -> None:
-        """Time has passed; `now_seconds` is by the clock of the view."""
 
 
 # --- plain lines ----------------------------------------------------------------------------

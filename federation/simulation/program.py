@@ -19,9 +19,9 @@ from federation.simulation.config import SimulationConfig
 from federation.simulation.record import RoundReport
 from federation.simulation.simulation import SimulationResult, simulate
 from federation.simulation.sources import Data
-from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, Screen, summary
+from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, summary
 from federation.stopping import Stop
-from federation.terminal import REFRESH_SECONDS
+from federation.terminal import REFRESH_SECONDS, Screen
 from federation.workspace import RunFolder
 from persistence.history import load_run
 
@@ -51,7 +51,7 @@ def simulation_program(config: SimulationConfig) -> ExitStatus:
 
 async def _shown(config: SimulationConfig, progress: Progress) -> tuple[float, SimulationResult]:
     """Run the simulation on a screen; return when its first round began, and what it has brought."""
-    with _screen_for(config) as screen:
+    with _screen_for(config, progress) as screen:
 
         def begin(run: str, data: Data) -> None:
             progress.begin(run, data.shards, trio.current_time())
@@ -62,26 +62,26 @@ async def _shown(config: SimulationConfig, progress: Progress) -> tuple[float, S
             screen.show(progress)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tick, screen, progress)
+            nursery.start_soon(_tick, screen)
             result = await simulate(config, on_begin=begin, on_round=see)
             nursery.cancel_scope.cancel()
-        screen.tick(progress, trio.current_time())
+        screen.tick(trio.current_time())
     return progress.began_seconds, result
 
 
-async def _tick(screen: Screen, progress: Progress) -> None:
+async def _tick(screen: Screen[Progress]) -> None:
     while True:
-        screen.tick(progress, trio.current_time())
+        screen.tick(trio.current_time())
         await trio.sleep(REFRESH_SECONDS)
 
 
-def _screen_for(config: SimulationConfig) -> Screen:
+def _screen_for(config: SimulationConfig, progress: Progress) -> Screen[Progress]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
     if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return PlainScreen(sys.stderr)
     from rich.console import Console
 
-    return LiveScreen(Console(stderr=True, highlight=False))
+    return LiveScreen(Console(stderr=True, highlight=False), progress)
 
 
 def _leave_results(config: SimulationConfig, result: SimulationResult) -> RunFolder:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -111,7 +112,7 @@ class Record:
     async def keep(self, played: trio.MemoryReceiveChannel[PlayedRound]) -> None:
         """Write down all rounds that come, until no more will."""
         async for one in played:
-            self._on_round(await self._offload(lambda _, one=one: self._commit(one)))  # type: ignore[misc]
+            self._on_round(await self._offload(partial(self._commit, one)))
 
     def fail(self, number: int, reason: str, attendance: tuple[Attendance, ...], seconds: float) -> None:
         """Write down a round that brought no model. Blocking."""
@@ -121,7 +122,7 @@ class Record:
         )
         self._store.record_failed_round(self._run_id, row, updates=map(update_row, attendance))
 
-    def _commit(self, one: PlayedRound) -> RoundReport:
+    def _commit(self, one: PlayedRound, _should_stop: Callable[[], bool]) -> RoundReport:
         """Blocking."""
         fingerprint = model_sha256(one.state.params)
         loss, accuracy = mean_metric(one.updates, "loss"), mean_metric(one.updates, "accuracy")

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from federation.simulation.config import SimulationConfig
 from federation.simulation.data import Shards
@@ -60,22 +60,6 @@ class Progress:
         self.virtual_seconds += report.seconds
 
 
-class Screen(Protocol):
-    """Somewhere a simulation can be seen, within a block."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, progress: Progress) -> None:
-        """Something has happened."""
-
-    def tick(self, progress: Progress, now_seconds: float) -> None:
-        """Time has passed."""
-
-
 class PlainScreen:
     """A line at the beginning, and one for each round.
 
@@ -103,7 +87,7 @@ class PlainScreen:
             return
         print(round_line(progress, progress.last[-1]), file=self._out, flush=True)
 
-    def tick(self, progress: Progress, now_seconds: float) -> None:
+    def tick(self, now_seconds: float) -> None:
         """Lines do not age."""
 
 
@@ -112,12 +96,14 @@ class LiveScreen:
 
     Args:
         console: A rich console on a terminal.
+        progress: What is drawn, as it stands then.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, progress: Progress) -> None:
         from rich.live import Live
 
         self._live = Live(console=console, auto_refresh=False)
+        self._progress = progress
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -131,9 +117,9 @@ class LiveScreen:
     def show(self, progress: Progress) -> None:
         """Wait for the next tick: rounds may be over faster than anybody can look."""
 
-    def tick(self, progress: Progress, now_seconds: float) -> None:
+    def tick(self, now_seconds: float) -> None:
         """Draw how things stand."""
-        self._live.update(Picture(progress, now_seconds), refresh=True)
+        self._live.update(Picture(self._progress, now_seconds), refresh=True)
 
 
 class Picture:

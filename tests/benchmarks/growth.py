@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from federation.learning import Region, RegionMeta, save_region
 from persistence.history import load_run
 from tests.benchmarks.curve import Curve
-from tests.benchmarks.processes import ROOT
+from tests.benchmarks.processes import ROOT, ends_of, median_gap
 from tests.benchmarks.runtime import spawn_figures
 from tests.benchmarks.tree import Tree
 
@@ -109,8 +108,7 @@ def _federated(names: Sequence[str], *, samples: int, features: int) -> tuple[fl
             time.sleep(0.1)
         if provider.returncode:
             raise RuntimeError(f"the Provider ended with {provider.returncode}")
-        ended = [one.row.ended_unix for one in load_run(workspace / "training.db").rounds]
-        return statistics.median(after - before for before, after in pairwise(ended)), tree.peak_bytes
+        return median_gap(ends_of(load_run(workspace / "training.db"))), tree.peak_bytes
 
 
 @contextmanager

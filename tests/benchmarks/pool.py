@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,10 +34,9 @@ from federation.learning import (
     save_region,
     worker_generator,
 )
-from persistence.history import load_run
 from tests.benchmarks import flower
 from tests.benchmarks.measure import Row, compare
-from tests.benchmarks.processes import run
+from tests.benchmarks.processes import ends_of, federated, median_gap
 
 # A deployed round takes at most 1.3 times as long.
 TARGET = 1 / 1.3
@@ -102,13 +100,11 @@ def make_regions(folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def _deployed(workspace: Path, shas: set[str]) -> float:
-    flags = ["--plain", "--tls", "--no-alone", "--no-picture", "--rounds", str(ROUNDS)]
-    run("federation", "start", *flags, "--workspace", str(workspace))
-    history = load_run(workspace / "training.db")
+    history = federated(workspace, ROUNDS, "--tls")
     assert history.model_sha256 is not None
     shas.add(history.model_sha256)
     assert len(shas) == 1, f"different models: {shas}"
-    return _median_round([one.row.ended_unix for one in history.rounds])
+    return median_gap(ends_of(history))
 
 
 def _pool(dataset: Path, shas: set[str], scores: dict[int, float]) -> float:
@@ -127,7 +123,7 @@ def _pool(dataset: Path, shas: set[str], scores: dict[int, float]) -> float:
             scores[number] = model.evaluate(judge.X, judge.y).accuracy
             ended.append(time.perf_counter())
     shas.add(model_sha256(state.params))
-    return _median_round(ended)
+    return median_gap(ended)
 
 
 def _flower(dataset: Path, folder: Path, rounds: int, scores: Mapping[int, float]) -> float:
@@ -171,7 +167,3 @@ def _train(name: str, number: int, params: Params) -> tuple[str, Params, int]:
     )
     model.evaluate(region.X, region.y)  # as a worker does, for the record
     return name, model.get_weights(), region.sample_count
-
-
-def _median_round(ended: list[float]) -> float:
-    return statistics.median(after - before for before, after in pairwise(ended))

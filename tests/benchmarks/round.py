@@ -16,9 +16,8 @@ from pathlib import Path
 
 from federation.config import StartConfig
 from federation.learning import Budget, Params, SimpleClassifier, load_region, model_sha256, train_together
-from persistence.history import load_run
 from tests.benchmarks.measure import Row, compare
-from tests.benchmarks.processes import ROOT, run
+from tests.benchmarks.processes import ROOT, ends_of, federated, run
 
 # A deployed round takes at most twice as long as the plain loop.
 TARGET = 0.5
@@ -70,13 +69,11 @@ def warm_start(*, quick: bool) -> dict[str, float]:
 
 
 def _deployed(workspace: Path, shas: set[str]) -> float:
-    flags = ["--plain", "--no-alone", "--no-picture", "--rounds", str(ROUNDS), "--workspace", str(workspace)]
-    run("federation", "start", *flags)
-    history = load_run(workspace / "training.db")
+    history = federated(workspace, ROUNDS)
     assert history.model_sha256 is not None
     shas.add(history.model_sha256)
     assert len(shas) == 1, f"different models: {shas}"
-    ended = [one.row.ended_unix for one in history.rounds]
+    ended = ends_of(history)
     return (ended[-1] - ended[0]) / (ROUNDS - 1)
 
 

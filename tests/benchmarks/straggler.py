@@ -7,16 +7,13 @@ are as fast as the two: as many processes share the cores.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
-from persistence.history import load_run
 from tests.benchmarks.measure import Row, compare
 from tests.benchmarks.pool import make_regions
-from tests.benchmarks.processes import run
+from tests.benchmarks.processes import ends_of, federated, median_gap
 
 # With a quorum a round takes at most 1.3 times as long.
 TARGET = 1 / 1.3
@@ -50,7 +47,4 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
 
 
 def _median_round(workspace: Path, rounds: int, *flags: str) -> float:
-    job = ["--plain", "--no-alone", "--no-picture", "--rounds", str(rounds), *flags]
-    run("federation", "start", *job, "--workspace", str(workspace))
-    ended = [one.row.ended_unix for one in load_run(workspace / "training.db").rounds]
-    return statistics.median(after - before for before, after in pairwise(ended))
+    return median_gap(ends_of(federated(workspace, rounds, *flags)))
