@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -24,6 +25,8 @@ from federation.config import (
 from federation.errors import ExitStatus, SettingsError
 from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables, variable_of
 from federation.processes import check_starter
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Where a value comes from that the user has chosen for this call.
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
@@ -78,6 +81,28 @@ def main() -> None:
     check_starter()
     for line in unknown_variables(os.environ, ROLES):
         click.echo(f"warning: {line}", err=True)
+
+
+def _workspace(help_text: str) -> Callable[[F], F]:
+    return click.option(
+        "--workspace",
+        type=click.Path(path_type=Path),
+        default=Path("workspace"),
+        envvar=variable_of("workspace"),
+        metavar="DIR",
+        help=help_text,
+    )
+
+
+def _of_a_record(command: F) -> F:
+    """Give a command the flags that say which record it reads."""
+    record = click.option(
+        "--db",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Record [default: WORKSPACE/training.db].",
+    )
+    return _workspace("Folder of the runs.")(record(command))
 
 
 @main.command(epilog=EPILOG)
@@ -168,14 +193,7 @@ def check(**flags: Any) -> None:
 
 
 @main.command()
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    default=Path("workspace"),
-    envvar=variable_of("workspace"),
-    metavar="DIR",
-    help="Folder whose processes are meant.",
-)
+@_workspace("Folder whose processes are meant.")
 def cleanup(workspace: Path) -> None:
     """End what our launchers started for a workspace and left running, and only that.
 
@@ -201,17 +219,7 @@ def cleanup(workspace: Path) -> None:
 )
 @click.option("--once", is_flag=True, help="Tell what there is, also of a run that goes on, and end.")
 @click.option("--wait", is_flag=True, help="Wait for a run that is not in the record yet.")
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    default=Path("workspace"),
-    envvar=variable_of("workspace"),
-    metavar="DIR",
-    help="Folder of the runs.",
-)
-@click.option(
-    "--db", type=click.Path(path_type=Path), metavar="FILE", help="Record [default: WORKSPACE/training.db]."
-)
+@_of_a_record
 def track(
     run: str | None, targets: tuple[str, ...], once: bool, wait: bool, workspace: Path, db: Path | None
 ) -> None:
@@ -235,17 +243,7 @@ def track(
     help="Where to. The ending says the form: .npz, .onnx, or .safetensors with a config.json beside it.",
 )
 @click.option("--round", "number", type=click.IntRange(min=1), help="After which round [default: the last].")
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    default=Path("workspace"),
-    envvar=variable_of("workspace"),
-    metavar="DIR",
-    help="Folder of the runs.",
-)
-@click.option(
-    "--db", type=click.Path(path_type=Path), metavar="FILE", help="Record [default: WORKSPACE/training.db]."
-)
+@_of_a_record
 def export(run: str | None, out: Path, number: int | None, workspace: Path, db: Path | None) -> None:
     """Write the model of RUN, by its name or number, or of the latest run, for other tools.
 
