@@ -94,7 +94,7 @@ class SettingsCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {Settings.SECTION: []}
         for one in self.get_params(ctx):
             record = one.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(one, click.Option):  # arguments stand in the text above
                 section = one.section if isinstance(one, _SettingOption) else Settings.SECTION
                 sections.setdefault(section, []).append(record)
         for title, records in sections.items():
