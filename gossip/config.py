@@ -122,7 +122,10 @@ class PeerConfig(InNetwork, ReadingRegions, Learning):
     )
     min_peers: int = setting(1, "Begin to train when so many are there, itself included.", least=1, most=4096)
     join_seconds: float = setting(
-        30.0, "But wait for them no longer than so many seconds.", least=0.0, most=A_DAY_SECONDS
+        30.0,
+        "But wait for them no longer than so many seconds; a peer that comes back, some seconds at most.",
+        least=0.0,
+        most=A_DAY_SECONDS,
     )
     until_converged: bool = setting(
         False, "End when all live peers hold the same average; otherwise serve until told to stop."

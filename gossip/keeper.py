@@ -106,12 +106,14 @@ class Keeper:
             data = self._view.transfers.held(info.content)
             if data is not None and info.content not in self._saved_contents:
                 contents[info.content] = data
+        state = self._standing.to_row(self._view.membership, self._world.traffic(), self._world.now_unix())
         changes = Changes(
-            state=self._standing.to_row(self._view.membership, self._world.traffic(), self._world.now_unix()),
+            state=state,
             models=models,
             contents=tuple(contents.items()),
             peers=tuple(info for info in peers.values() if self._saved_peers.get(info.peer) != info),
             forgotten=tuple(peer for peer in self._saved_peers if peer not in peers),
+            metrics=self._standing.to_metrics(state),
         )
         await self.write(lambda store: store.save(changes))
         self._saved_peers, self._saved_contents = peers, known

@@ -96,7 +96,7 @@ class GossipPeer(Actor):
         """Open the disk; the life begins in the background, so that others can ask us meanwhile."""
         self._store = await self._world.offload(lambda _should_stop: self._world.open_store())
         self._remembered = await self._world.offload(lambda _should_stop: self._store.load())
-        self._standing.round = self._remembered.round
+        self._standing.take_up(self._remembered.round, self._remembered.metrics, self._plan.rounds)
         self.context.start_soon(self._live)
 
     async def post_stop(self) -> None:
@@ -105,7 +105,6 @@ class GossipPeer(Actor):
         try:
             if self._view is not None and not lost_name:
                 await self._keeper.save()
-                await self._trainer.keep_last()
                 await self._keep_events()
                 if self._over is not None and self._over.kind == "converged":
                     self._store.finish(self._standing.sha256, self._world.now_unix())

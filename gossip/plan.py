@@ -23,7 +23,8 @@ class Plan:
         address: Where others reach it.
         rounds: How many rounds it trains.
         min_peers: It begins to train when so many are there, itself included.
-        join_seconds: It waits for them no longer than that.
+        join_seconds: It waits for them no longer than that. One that has trained in this network before,
+            as its disk says, waits for some rounds of gossip at most.
         patience_seconds: How long it waits, after each round, for the models of the others: see `pace.py`.
         report_seconds: How often it tells the reporters how it is doing, also when nothing has changed.
         until_converged: Whether it ends by itself when all live peers agree. Else it serves until it is told

@@ -6,10 +6,27 @@ from dataclasses import dataclass
 
 from federation.learning import Params
 from gossip.identity import life_of
-from gossip.learner import Average, Trained, distance
+from gossip.learner import Average, distance
 from gossip.membership import Membership
 from gossip.messages import GossipState
 from persistence import PeerMetricsRow, PeerStateRow
+
+
+@dataclass(frozen=True, slots=True)
+class LastRound:
+    """How the training of a round went.
+
+    Attributes:
+        at_unix: When it ended.
+        seconds: How long it took.
+        loss: Mean of the last epoch, on the peer's own region.
+        accuracy: On its own region, 0 to 1.
+    """
+
+    at_unix: float
+    seconds: float
+    loss: float | None
+    accuracy: float | None
 
 
 @dataclass(slots=True)
@@ -21,6 +38,8 @@ class Standing:
         samples: How many samples it trains on.
         round: How many rounds it has trained.
         finished: Whether these were all.
+        last: How the last of them went, as long as its row in the record follows the average: until the
+            others have had their time, and for the last of all until the end.
         own: The model that it trained last in this life; None before.
         average: The average of all models that it knows; None while it knows none.
     """
@@ -29,8 +48,23 @@ class Standing:
     samples: int
     round: int = 0
     finished: bool = False
+    last: LastRound | None = None
     own: Params | None = None
     average: Average | None = None
+
+    def take_up(self, round_number: int, metrics: PeerMetricsRow | None, rounds: int) -> None:
+        """Go on where an earlier life has ended.
+
+        Args:
+            round_number: So many rounds are trained.
+            metrics: How the last of them went, as far as that is kept.
+            rounds: How many there are to train.
+        """
+        self.round = round_number
+        if metrics is not None and metrics.round == round_number >= rounds:  # the last of all
+            self.last = LastRound(
+                metrics.at_unix, metrics.seconds, metrics.train_loss, metrics.train_accuracy
+            )
 
     @property
     def delta(self) -> float:
@@ -82,24 +116,17 @@ class Standing:
             average_sha256=self.sha256 or None,
         )
 
-    def to_metrics(
-        self,
-        membership: Membership,
-        traffic: tuple[int, int],
-        now_unix: float,
-        *,
-        trained: Trained,
-        seconds: float,
-    ) -> PeerMetricsRow:
-        """Return how the round went that has just been trained, and is part of the average."""
-        row = self.to_row(membership, traffic, now_unix)
+    def to_metrics(self, row: PeerStateRow) -> PeerMetricsRow | None:
+        """Return what is saved of the last round, in one piece with this row: so no death loses a round."""
+        if self.last is None:
+            return None
         return PeerMetricsRow(
             peer=self.peer,
             round=self.round,
-            at_unix=now_unix,
-            seconds=seconds,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
+            at_unix=self.last.at_unix,
+            seconds=self.last.seconds,
+            train_loss=self.last.loss,
+            train_accuracy=self.last.accuracy,
             accuracy=row.accuracy,
             loss=row.loss,
             delta=row.delta,

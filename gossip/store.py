@@ -37,11 +37,13 @@ class Remembered:
         models: What it knew of models, with the bytes; none where the model is withdrawn.
         peers: What it knew of peers.
         round: How many rounds it had trained.
+        metrics: How the last of them went; None where that is not known.
     """
 
     models: tuple[tuple[ModelInfo, bytes], ...] = ()
     peers: tuple[PeerInfo, ...] = ()
     round: int = 0
+    metrics: PeerMetricsRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Changes:
         contents: The bytes of those models, by their SHA-256.
         peers: What is known anew of peers.
         forgotten: Peers that are known no more.
+        metrics: How the last round went; None where there is nothing new to say.
     """
 
     state: PeerStateRow
@@ -61,6 +64,7 @@ class Changes:
     contents: tuple[tuple[bytes, bytes], ...] = ()
     peers: tuple[PeerInfo, ...] = ()
     forgotten: tuple[str, ...] = ()
+    metrics: PeerMetricsRow | None = None
 
 
 class PeerStore(Protocol):
@@ -77,9 +81,6 @@ class PeerStore(Protocol):
 
     def save(self, changes: Changes) -> None:
         """Save what has changed: all of it or nothing."""
-
-    def save_round(self, metrics: PeerMetricsRow) -> None:
-        """Keep how a round went."""
 
     def add_events(self, events: Iterable[GossipEventRow]) -> None:
         """Keep what happened."""
@@ -147,7 +148,8 @@ class GossipStore:
                 models.append((model_of(entry), found.contents.get(entry.content or b"", b"")))
         peers = [_peer_of(entry) for entry in found.entries if entry.key.startswith(PEER)]
         round_number = 0 if found.state is None else found.state.round
-        return Remembered(tuple(models), tuple(peers), round_number)
+        last = self._record.last_metrics(self._run, self._peer)
+        return Remembered(tuple(models), tuple(peers), round_number, last)
 
     def save(self, changes: Changes) -> None:
         """See `PeerStore`."""
@@ -157,11 +159,8 @@ class GossipStore:
             changed=[*map(_model_entry, changes.models), *map(_peer_entry, changes.peers)],
             removed=[PEER + peer for peer in changes.forgotten],
             contents=dict(changes.contents),
+            metrics=changes.metrics,
         )
-
-    def save_round(self, metrics: PeerMetricsRow) -> None:
-        """See `PeerStore`."""
-        self._record.save_metrics(self._run, metrics)
 
     def add_events(self, events: Iterable[GossipEventRow]) -> None:
         """See `PeerStore`."""

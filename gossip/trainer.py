@@ -8,20 +8,27 @@ from collections.abc import Callable
 import trio
 
 from gossip.keeper import Keeper
-from gossip.learner import Learner, Trained
+from gossip.learner import Learner
 from gossip.messages import ModelInfo
 from gossip.outgoing import Outgoing
 from gossip.pace import Pace
 from gossip.plan import Plan, World
 from gossip.signals import Signal
-from gossip.standing import Standing
+from gossip.standing import LastRound, Standing
 from gossip.view import View
 from gossip.weights import to_bytes
 
 logger = logging.getLogger(__name__)
 
-# A newcomer looks what the others have before it shows anything itself; so many rounds of gossip at most.
 LOOK_ROUNDS = 3.0
+"""A newcomer looks what the others have before it shows anything itself; so many rounds of gossip at most."""
+
+RETURN_ROUNDS = 3.0
+"""One that has shown a model before waits for the others no longer than so many rounds of gossip.
+
+The network has come together once, so nothing is to be waited for that was not there; and where all return
+at once, they find each other in that time, and learn in step.
+"""
 
 
 class Trainer:
@@ -57,7 +64,7 @@ class Trainer:
         self._pace = Pace(plan.patience_seconds)
         self._moved = Signal()
         self._compared = False
-        self._last: tuple[Trained, float] | None = None  # of this life, with the time it took
+        self._returns = view.models.get(plan.peer) is not None  # by the snapshot: nobody has spoken yet
 
     # --- what it is told ------------------------------------------------------------------------
 
@@ -97,15 +104,22 @@ class Trainer:
             if number < self._plan.rounds:
                 await self._wait_for_others()
             await self._keeper.until_settled()
-            await self.keep_last()
+            if number < self._plan.rounds:
+                self._standing.last = None  # its row is what it is: what comes now belongs to the next round
         self._standing.finished = True
         self._keeper.touch()
 
     async def _join(self) -> None:
-        """Wait until the others are there, and until it is known what they have; but not for ever."""
+        """Wait until the others are there, and until it is known what they have; but not for ever.
+
+        Whom the snapshot knows is there, unless it is known to be gone.
+        """
         plan = self._plan
         membership = self._view.membership
-        until = trio.current_time() + plan.join_seconds
+        patience = plan.join_seconds
+        if self._returns:
+            patience = min(patience, RETURN_ROUNDS * plan.timing.round_seconds)
+        until = trio.current_time() + patience
         while len(membership.live) + 1 < plan.min_peers and trio.current_time() < until:
             await self._moved.wait_until(until)
         until = trio.current_time() + LOOK_ROUNDS * plan.timing.round_seconds
@@ -126,9 +140,9 @@ class Trainer:
         )
         seconds = trio.current_time() - began
         self._standing.round, self._standing.own = number, trained.params
+        self._standing.last = LastRound(self._world.now_unix(), seconds, trained.loss, trained.accuracy)
         self._publish(to_bytes(trained.params))
         self._pace.show(trio.current_time())
-        self._last = trained, seconds
         logger.info("round %d: trained in %.3f s, loss %.4f", number, seconds, trained.loss)
 
     async def _wait_for_others(self) -> None:
@@ -136,20 +150,6 @@ class Trainer:
         while (until := self._pace.wait_until(live, trio.current_time())) is not None:
             await self._moved.wait_until(until)
             live = self._view.membership.live
-
-    async def keep_last(self) -> None:
-        """Keep how the last round went, with the average as it is now."""
-        if self._last is None:
-            return
-        trained, seconds = self._last
-        row = self._standing.to_metrics(
-            self._view.membership,
-            self._world.traffic(),
-            self._world.now_unix(),
-            trained=trained,
-            seconds=seconds,
-        )
-        await self._keeper.write(lambda store: store.save_round(row))
 
     def _publish(self, data: bytes) -> None:
         self._send(self._view.publish(data, self._learner.samples))

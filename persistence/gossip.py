@@ -6,7 +6,8 @@ Three things with three rules:
   before `save_identity` returns: a peer uses neither before;
 - **the snapshot** of what it knows is written by pieces, only what has changed, and each time all of it or
   nothing. It may lag behind a crash: what is missing the other peers have;
-- **metrics and events** are for people. They outlive the death of the process, not always a power cut.
+- **metrics and events** are for people. They outlive the death of the process, not always a power cut. The
+  metrics of a round are written together with the snapshot that says it is trained, so no death loses them.
 
 Any number of peers may share one file, each under its name. A file that is damaged, or no database at all,
 is no reason to stop: `open_or_set_aside` puts it aside and begins a new one, and the peers recover from each
@@ -197,6 +198,7 @@ class GossipPersistence:
         changed: Iterable[EntryRow] = (),
         removed: Iterable[str] = (),
         contents: Mapping[bytes, bytes] | None = None,
+        metrics: PeerMetricsRow | None = None,
     ) -> None:
         """Write what has changed since the last snapshot of a peer: all of it, or nothing.
 
@@ -207,6 +209,7 @@ class GossipPersistence:
             removed: Keys that it knows no more.
             contents: The bytes that `changed` speaks of, as far as they are not kept already. Bytes that
                 no entry speaks of any more are dropped.
+            metrics: The round of that peer that is new, or to be said again; see `save_metrics`.
         """
         with self._writing(run_id, durable=False) as connection:
             for key in removed:
@@ -228,6 +231,8 @@ class GossipPersistence:
             )
             columns = {"run": run_id, **columns_of(state), "finished": int(state.finished)}
             insert(connection, "peer_states", columns, replace=True)
+            if metrics is not None:
+                insert(connection, "peer_metrics", {"run": run_id, **columns_of(metrics)}, replace=True)
 
     def load_snapshot(self, run_id: int, peer: str) -> Snapshot:
         """Return all that a peer has saved of a run; an empty one when that is nothing."""
@@ -266,6 +271,14 @@ class GossipPersistence:
         for row in found:
             by_peer.setdefault(row["peer"], []).append(PeerMetricsRow(**without(row, "run")))
         return {peer: tuple(rows) for peer, rows in by_peer.items()}
+
+    def last_metrics(self, run_id: int, peer: str) -> PeerMetricsRow | None:
+        """Return the last round that is kept of a peer, None when none is."""
+        found = self.database.read(
+            "SELECT * FROM peer_metrics WHERE run = ? AND peer = ? ORDER BY round DESC LIMIT 1",
+            (run_id, peer),
+        )
+        return PeerMetricsRow(**without(found[0], "run")) if found else None
 
     def add_events(self, run_id: int, events: Iterable[GossipEventRow]) -> None:
         """Keep what happened."""

@@ -110,6 +110,10 @@ def test_a_peer_killed_in_mid_run_comes_back_and_all_agree(workspace: Workspace)
     assert {peer["rounds_trained"] for peer in found.values()} == {50}
     assert found["B"]["life"] == 2
     assert found["A"]["life"] == 1
+    for peer in found.values():
+        assert [row["round"] for row in peer["rounds"]] == list(range(1, 51))
+        assert all(row["accuracy"] is not None for row in peer["rounds"])
+        assert peer["rounds"][-1]["average_sha256"] == sha_in(run)
 
 
 def test_a_peer_killed_with_its_disk_comes_back_and_all_agree(workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 from gossip import ReplicaId
 from gossip.identity import life_of
 from gossip.store import Changes, PeerStore
-from persistence import FileMoved
+from persistence import FileMoved, GossipPersistence, PeerMetricsRow
 from tests.gossip.site import PORT, Network, Site, with_plan
 from trioactor.testing import Link, Simulation, simulate
 from trioactor.testing import Network as VirtualNetwork
@@ -42,6 +43,16 @@ def live(site: Site) -> list[str]:
 
 def rounds(sites: Iterable[Site]) -> list[int]:
     return [site.state.round for site in sites]
+
+
+def metrics(site: Site) -> tuple[PeerMetricsRow, ...]:
+    """Return the rounds that are on its disk."""
+    with closing(GossipPersistence(site.database, read_only=True)) as record:
+        return record.metrics(1).get(site.plan.peer, ())
+
+
+def recorded(site: Site) -> list[int]:
+    return [row.round for row in metrics(site)]
 
 
 # --- all is well ------------------------------------------------------------------------------------
@@ -218,6 +229,107 @@ def test_a_peer_that_crashes_goes_on_where_its_disk_is(simulation: RunSeeds, tmp
         assert rounds(net.running()) == [12] * 3
 
     simulation(main, seeds=2)
+
+
+def test_a_peer_that_dies_right_after_a_snapshot_has_every_round_on_its_disk(tmp_path: Path) -> None:
+    """Whichever snapshot it is: the round that it says is trained has its row, and no other has."""
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc", rounds=6, patience_seconds=1.0)
+        site = net.sites["b"]
+        site.wrap_store = lambda store: DiesAfterASave(store, sim)  # type: ignore[assignment, return-value]
+        await net.start()
+        lives = 0
+        while not net.converged(3):
+            await net.until(lambda: not sim.is_running("b") or net.converged(3), 60, "killed or done")
+            saved = site.saved().state
+            assert recorded(site) == list(range(1, (saved.round if saved else 0) + 1))
+            if not sim.is_running("b"):
+                lives += 1
+                await net.start("b")
+        assert lives >= 5
+        assert recorded(site) == [1, 2, 3, 4, 5, 6]
+        (row,) = [row for row in metrics(site) if row.round == 6]
+        assert row.average_sha256 == site.state.average  # the last row follows the average to the end
+
+    class DiesAfterASave:
+        """A disk whose machine dies after each snapshot that says that one more round is trained."""
+
+        def __init__(self, store: PeerStore, sim: Simulation) -> None:
+            self.store = store
+            self.sim = sim
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.store, name)
+
+        def save(self, changes: Changes) -> None:
+            self.store.save(changes)
+            if changes.state.round > max(died, default=0):
+                died.append(changes.state.round)
+                self.sim.crash("b")
+
+    died: list[int] = []
+    simulate(main)
+
+
+def test_a_peer_that_comes_back_does_not_wait_for_those_who_have_gone_meanwhile(tmp_path: Path) -> None:
+    """It trains what is left, as far as it knows alone; and it is found by one that comes later."""
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc", rounds=3, join_seconds=1000.0)
+        await net.start()
+        await net.until_converged()
+        for name in "ab":
+            await net.sites[name].leave()
+        await net.until(lambda: live(net.sites["c"]) == [], 10, "alone")
+        sim.crash("c")
+        with_plan(net.sites["c"], rounds=5)
+        await net.start("c")
+        took = await net.until(lambda: net.sites["c"].state.finished, 60, "trained")
+        assert took < 10
+        await net.start("a")
+        await net.until(lambda: live(net.sites["c"]) == ["a"], 30, "found")
+        took = await net.until(lambda: net.sites["a"].state.finished, 60, "trained")
+        assert took < 10
+        await net.until(lambda: net.converged(3), 60, "converged")
+
+    simulate(main)
+
+
+def test_a_network_that_returns_as_a_whole_waits_a_moment_and_learns_in_step(tmp_path: Path) -> None:
+    """They have said goodbye, so each begins with a snapshot by which it is alone."""
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc", rounds=2)
+        await net.start()
+        await net.until_converged()
+        for site in net.sites.values():
+            await site.leave()
+        await net.until(lambda: not net.running(), 10, "ended")
+        for name in net.sites:
+            with_plan(net.sites[name], rounds=8)
+        for name in net.sites:
+            await net.start(name)
+            await trio.sleep(0.5)
+        while not net.converged(3):
+            numbers = rounds(net.running())
+            assert max(numbers) - min(numbers) <= 1, numbers
+            await trio.sleep(0.002)
+        assert rounds(net.running()) == [8, 8, 8]
+
+    simulate(main)
+
+
+def test_a_peer_that_has_never_trained_waits_for_the_others(tmp_path: Path) -> None:
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc", join_seconds=100.0)
+        await net.start("a", "b")
+        await trio.sleep(95)
+        assert rounds(net.running()) == [0, 0]
+        await net.start("c")
+        await net.until_converged(4)
+
+    simulate(main)
 
 
 def test_a_peer_that_lost_its_disk_begins_a_life_that_nobody_knows(

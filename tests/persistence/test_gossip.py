@@ -133,6 +133,23 @@ def test_a_snapshot_is_written_whole_or_not_at_all(store: GossipPersistence, run
     assert store.states(run_id) == {}
 
 
+def test_a_round_is_kept_with_the_snapshot_that_says_it_is_trained_or_neither_is(
+    store: GossipPersistence, run_id: int
+) -> None:
+    row = PeerMetricsRow(peer="A", round=2, at_unix=1.7e9, seconds=0.1)
+    store.save_snapshot(run_id, state(round=1), metrics=replace(row, round=1))
+    with pytest.raises(sqlite3.IntegrityError):
+        store.save_snapshot(run_id, state(round=2), metrics=replace(row, seconds=-1.0))  # refused by a CHECK
+    assert store.load_snapshot(run_id, "A").state == state(round=1)
+    assert store.last_metrics(run_id, "A") == replace(row, round=1)
+
+    store.save_snapshot(run_id, state(round=2), metrics=row)
+
+    assert store.load_snapshot(run_id, "A").state == state(round=2)
+    assert store.last_metrics(run_id, "A") == row
+    assert store.last_metrics(run_id, "B") is None
+
+
 def test_peers_that_share_a_file_do_not_see_each_others_snapshots(
     store: GossipPersistence, run_id: int
 ) -> None:
