@@ -37,6 +37,7 @@ class Plan:
         idle_rounds: Rounds in which nothing changes.
         versions: Of models, for each kind of traffic.
         whole: Whole peers that train and come to rest: how many, loss of segments, rounds, idle rounds.
+        only: If any, only measurements whose names begin with one of these words are made.
     """
 
     peers: Sequence[int] = (16, 64, 256, 1024)
@@ -52,6 +53,7 @@ class Plan:
         (3, 0.1, 40, 100),
         (8, 0.1, 10, 100),
     )
+    only: Sequence[str] = ()
 
 
 QUICK = Plan(
@@ -93,6 +95,11 @@ class Task:
         """Equal for equal measurements, in every call."""
         return " ".join(map(str, (self.kind, *self.args)))
 
+    def is_called(self, words: str) -> bool:
+        """Whether the name begins with these words, each of them whole."""
+        wanted = words.split()
+        return self.name.split()[: len(wanted)] == wanted
+
     def run(self) -> Any:
         """Measure, and return what came of it in the words of JSON."""
         found = MEASURES[self.kind](*self.args)
@@ -129,7 +136,8 @@ MEASURES: Mapping[str, Callable[..., Any]] = {
 
 def tasks_of(plan: Plan) -> list[Task]:
     """Return all measurements of a plan, those first that take longest."""
-    return [*_round_tasks(plan), *_health_tasks(plan), *_traffic_tasks(plan)]
+    tasks = [*_round_tasks(plan), *_health_tasks(plan), *_traffic_tasks(plan)]
+    return [task for task in tasks if not plan.only or any(task.is_called(words) for words in plan.only)]
 
 
 def _round_tasks(plan: Plan) -> Iterator[Task]:

@@ -6,7 +6,8 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -62,22 +63,28 @@ class Seasons:
 
     def play_part(self, seeds: Sequence[int]) -> list[SeasonReport]:
         """Play some of them, in a process of its own or not."""
-        logging.disable(logging.WARNING)  # peers complain of the faults that are played to them
-        before = gc.get_threshold()
-        gc.set_threshold(FEW_COLLECTIONS)
-        try:
+        with playing():
             return [self.play(seed) for seed in seeds]
-        finally:
-            gc.set_threshold(*before)
-            logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def playing() -> Iterator[None]:
+    """Set the process up for seasons, for the length of a block."""
+    logging.disable(logging.WARNING)  # peers complain of the faults that are played to them
+    before = gc.get_threshold()
+    gc.set_threshold(FEW_COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        logging.disable(logging.NOTSET)
 
 
 def tell_season(seasons: Seasons, seed: int) -> bool:
     """Play one season and tell it step by step. Return whether it ended well."""
-    logging.disable(logging.WARNING)
     player = play_whole if seasons.whole else play
-    report = player(seed, seasons.peers, told=click.echo)
-    logging.disable(logging.NOTSET)
+    with playing():
+        report = player(seed, seasons.peers, told=click.echo)
     click.echo(report.violation or f"all well; the core agreed after {report.rounds} rounds")
     return not report.violation
 

@@ -163,7 +163,9 @@ class WholeStage:
         agreed = 0
         while agreed < STAY_ROUNDS:
             most = most_rounds(self._season.peers)
-            require(self._report.rounds < most, f"the core differs:\n{self._differences(core)}")
+            self._bring_back(core)
+            if self._report.rounds >= most:
+                raise Violation(f"the core differs:\n{self._differences(core)}")
             await trio.sleep(1.0)
             self._judge.look(self._look())
             self._report.rounds += 1
@@ -203,6 +205,12 @@ class WholeStage:
             for host in outside:
                 if self._sim.is_running(host):
                     self._sim.crash(host)
+
+    def _bring_back(self, core: frozenset[str]) -> None:
+        """Let those of the core live of whom no process does.
+
+        Not only once: a twin may have been about to make way for one whose machine has crashed by now.
+        """
         for name in sorted(core):
             if not any(site.plan.peer == name for site in self._running()):
                 lost = self._lost_twice(name)
