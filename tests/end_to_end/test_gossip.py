@@ -154,11 +154,15 @@ def test_a_stopped_run_goes_on_where_it_was(workspace: Workspace) -> None:
 def test_roles_one_by_one_find_each_other_and_end_when_all_agree(workspace: Workspace) -> None:
     """A peer and a reporter that come late are no trouble, nor is one that goes."""
     flags = ("--rounds", "3", "--min-peers", "3", "--until-converged")
-    reporter = workspace.begin("gossip", "reporter", "--plain", "--every-seconds", "0.2")
+    reporter = workspace.begin(
+        "gossip", "reporter", "--plain", "--every-seconds", "0.2", "--output", "report.jsonl"
+    )
     peers = [workspace.begin("gossip", "peer", "--region", name, *flags) for name in "AB"]
     reporter.wait_for("A ", "stdout")
     reporter.send(signal.SIGTERM)
     assert reporter.wait() == 143
+    reports = (workspace.folder / "report.jsonl").read_text().splitlines()
+    assert {"A", "B"} >= set(json.loads(reports[-1])["peers"])
     peers.append(workspace.begin("gossip", "peer", "--region", "C", *flags))
 
     for peer in peers:
