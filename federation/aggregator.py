@@ -58,6 +58,7 @@ from persistence import (
     RoundRow,
     UpdateRow,
 )
+from persistence.arrays import Array
 from trioactor import ActorRef, Rejected
 from trioactor.errors import DeliveryError
 
@@ -168,14 +169,7 @@ class Aggregator(Member):
         last = self._store.last_committed_round(run_id)
         if last == 0:
             return RunOpened(0, None, True, members)
-        weights = self._store.load_weights(run_id, last)
-        row = self._store.rounds(run_id)[last - 1]
-        check_params(weights)
-        if model_sha256(weights) != row.model_sha256:
-            raise Damaged(
-                self._store.database.path,
-                f"the weights of round {last} are not those that were written; restore a copy of the file",
-            )
+        weights = committed_weights(self._store, run_id, last)
         scored = any(one.round == last and one.model == "global" for one in self._store.evaluations(run_id))
         return RunOpened(last, weights, scored, members)
 
@@ -265,11 +259,9 @@ class Aggregator(Member):
 
     def _load_state(self, run: _OpenRun, number: int) -> State:
         """Return the state after a committed round; before the first that of a run that begins. Blocking."""
-        if number == 0:
-            return run.strategy.start(run.asked.first)
-        params = self._store.load_weights(run.id, number)
-        model = {f"model/{name}": array for name, array in params.items()}
-        return State.from_arrays({**model, **self._store.load_strategy_state(run.id, number)})
+        return (
+            run.strategy.start(run.asked.first) if number == 0 else state_after(self._store, run.id, number)
+        )
 
     def _failed_row(self, request: RecordFailedRound) -> RoundRow:
         now_unix = self._now_unix()
@@ -284,21 +276,13 @@ class Aggregator(Member):
     async def _keep_events(self, happened: Happened) -> None:
         assert self._open_run is not None  # it observes only a run that it has opened
         run_id, now_unix = self._open_run.id, self._now_unix()
-        rows = [row for event in happened.events if (row := _event_row(event, now_unix)) is not None]
+        rows = [row for event in happened.events if (row := event_row(event, now_unix)) is not None]
         await self._offload(lambda _: self._store.add_events(run_id, rows))
 
     async def _keep_score(self, scored: RegionScored) -> None:
         if self._open_run is None:  # it came back in the middle of a run, and has not been asked yet
             return
-        run_id = self._open_run.id
-        row = RegionScoreRow(
-            round=scored.round,
-            worker=scored.worker_id,
-            samples=scored.samples,
-            loss=scored.loss,
-            accuracy=scored.accuracy,
-            per_class=scored.per_class,
-        )
+        run_id, row = self._open_run.id, region_score_row(scored)
         await self._offload(lambda _: self._store.save_region_scores(run_id, [row]))
 
 
@@ -350,6 +334,28 @@ class _Gathered:
 
     def finish(self) -> State:
         return self._gathering.finish()
+
+
+def committed_weights(store: RoundPersistence, run_id: int, number: int) -> dict[str, Array]:
+    """Return the model after a committed round, and see that it is the one that was written. Blocking.
+
+    Raises:
+        Damaged: It is not.
+    """
+    weights = store.load_weights(run_id, number)
+    check_params(weights)
+    if model_sha256(weights) != store.rounds(run_id)[number - 1].model_sha256:
+        raise Damaged(
+            store.database.path,
+            f"the weights of round {number} are not those that were written; restore a copy of the file",
+        )
+    return weights
+
+
+def state_after(store: RoundPersistence, run_id: int, number: int) -> State:
+    """Return what a strategy goes on from after a committed round. Blocking."""
+    model = {f"model/{name}": array for name, array in store.load_weights(run_id, number).items()}
+    return State.from_arrays({**model, **store.load_strategy_state(run_id, number)})
 
 
 def memory_arrays(state: State) -> dict[str, NDArray[np.float32]]:
@@ -406,7 +412,19 @@ def update_row(one: Attendance) -> UpdateRow:
     )
 
 
-def _event_row(event: Event, now_unix: float) -> EventRow | None:
+def region_score_row(scored: RegionScored) -> RegionScoreRow:
+    """Return what a worker said of a global model as the record keeps it."""
+    return RegionScoreRow(
+        round=scored.round,
+        worker=scored.worker_id,
+        samples=scored.samples,
+        loss=scored.loss,
+        accuracy=scored.accuracy,
+        per_class=scored.per_class,
+    )
+
+
+def event_row(event: Event, now_unix: float) -> EventRow | None:
     """Return an event as the record keeps it; None for one that its tables tell of."""
     match event:
         case WorkerJoined():

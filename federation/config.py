@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from federation.errors import SettingsError
 from federation.learning import (
@@ -132,6 +133,19 @@ class Settings:
             elif value is not None:
                 table[one.name] = str(value)
         return table
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """Return the settings that `as_table` has made a table of; values may be what they were, too."""
+        kinds = get_type_hints(cls)
+
+        def valued(name: str, value: Any) -> Any:
+            kind = kinds[name]
+            if isinstance(value, list) and get_origin(kind) is tuple:
+                return tuple(value)
+            return Path(value) if isinstance(value, str) and Path in (kind, *get_args(kind)) else value
+
+        return cls(**{name: valued(name, value) for name, value in table.items()})
 
     def for_record(self) -> dict[str, Any]:
         """Return what the record of a run keeps: all that has a say in what is learnt."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import trio
 
 from federation.buffer import Buffer
-from federation.config import Learning, ProviderConfig
+from federation.config import Learning
 from federation.errors import QuorumLost, RunFailed, Unreachable
 from federation.events import AloneEvaluated, RoundStarted, RunBegun, RunPlanned, TrainingAlone
 from federation.learning import Params, ParamsError, check_params, generator_for
@@ -103,13 +103,7 @@ class Course:
     def _weights_to_go_on_from(self, opened: RunOpened) -> Params:
         if opened.weights is None:
             return self._state.first
-        try:
-            check_params(opened.weights, self._state.first)
-        except ParamsError as error:
-            raise RunFailed(
-                f"run {self._state.run} cannot go on with these regions: {error}; prepare the data that it "
-                "began with"
-            ) from error
+        check_same_model(self._state.run, opened.weights, self._state.first)
         return opened.weights
 
     # --- rounds -----------------------------------------------------------------------------
@@ -244,6 +238,25 @@ class Course:
         )
 
 
+def check_same_model(run: str, weights: Params, first: Params) -> None:
+    """See that a run that goes on has a model that the data is for.
+
+    Args:
+        run: Its name.
+        weights: Of the last committed round.
+        first: What the run would begin with on this data.
+
+    Raises:
+        RunFailed: It has another.
+    """
+    try:
+        check_params(weights, first)
+    except ParamsError as error:
+        raise RunFailed(
+            f"run {run} cannot go on with these regions: {error}; prepare the data that it began with"
+        ) from error
+
+
 def why_given_up(number: int, attendance: Iterable[Attendance], accepted: int, needed: int) -> str:
     """Say why a round brought no model: how many updates there were, and what became of the others."""
     left_out = {one.worker_id: one for one in attendance if one.outcome != Verdict.ACCEPTED}
@@ -270,7 +283,7 @@ def train_request(config: Learning, number: int, weights: Params) -> TrainReques
     )
 
 
-def alone_request(config: ProviderConfig, first: Params) -> TrainAlone:
+def alone_request(config: Learning, first: Params) -> TrainAlone:
     """Return what workers are asked when the rounds are over."""
     return TrainAlone(
         weights=first,

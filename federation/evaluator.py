@@ -89,18 +89,21 @@ class Evaluator(Member):
                 f"run {request.run!r} is not in {self._store.database.path}; give the Evaluator the "
                 "database that the Aggregator writes"
             )
-        region = self._region.meta.region or EVALUATION_REGION
         if request.alone:
-            baseline = BaselineRow(
-                worker=request.alone,
-                region=region,
-                samples=metrics.samples,
-                loss=metrics.loss,
-                accuracy=metrics.accuracy,
-            )
-            self._store.save_baseline(run.id, baseline)
+            self._store.save_baseline(run.id, baseline_row(request.alone, self._region, metrics))
             return
         self._store.save_evaluation(run.id, evaluation_row(request.round, self._region, metrics, seconds))
+
+
+def baseline_row(worker: str, region: Region, metrics: Metrics) -> BaselineRow:
+    """Return what a worker reaches alone, scored on a region, as the record keeps it."""
+    return BaselineRow(
+        worker=worker,
+        region=region.meta.region or EVALUATION_REGION,
+        samples=metrics.samples,
+        loss=metrics.loss,
+        accuracy=metrics.accuracy,
+    )
 
 
 def evaluation_row(number: int, region: Region, metrics: Metrics, seconds: float) -> EvaluationRow:

@@ -210,7 +210,7 @@ def _section_of(settings: type[Settings], one: Field[Any]) -> str:
 
 def _names(one: Field[Any], kind: Any) -> list[str]:
     flag = flag_of(one.name)
-    if kind is bool and one.default is True:
+    if _without_none(kind) is bool and one.default is not False:
         return [one.name, f"{flag}/--no-{flag.removeprefix('--')}"]
     return [one.name, flag]
 
@@ -224,7 +224,7 @@ def _how(one: Field[Any], kind: Any) -> dict[str, Any]:
     }
     if one.default is not MISSING:
         how["default"] = one.default
-    if kind is bool:
+    if _without_none(kind) is bool:
         return {**how, "is_flag": True}
     if metadata["metavar"]:
         how["metavar"] = metadata["metavar"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from federation.config import InWorkspace, flag_of
 from federation.errors import SettingsError
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params, writing_whole
 from federation.workspace import RunFolder
-from persistence import RoundPersistence
+from persistence import RoundPersistence, RunRow
 from persistence.history import RoundHistory, RunHistory, load_run
 
 METRICS = (
@@ -52,6 +53,47 @@ def read_settings(folder: RunFolder) -> dict[str, Any]:
         raise SettingsError(
             f"--resume {folder.run}: its settings cannot be read ({error}); start a new run"
         ) from error
+
+
+def settings_to_resume(
+    config: InWorkspace,
+    wanted: str,
+    runs: Sequence[RunRow],
+    chosen: frozenset[str],
+    *,
+    free: frozenset[str],
+    fresh: frozenset[str],
+) -> tuple[dict[str, Any], RunFolder]:
+    """Return the settings, as a table, and the folder of a run that goes on.
+
+    Args:
+        config: The settings of the present call.
+        wanted: The name of the run, or "last".
+        runs: Those that may be meant, the oldest first.
+        chosen: Which settings the user has given in the present call.
+        free: Which may be given anew; where they are not, the run goes on with its own.
+        fresh: Which are always those of the present call.
+
+    Raises:
+        SettingsError: There is no such run, it has no settings, or one was given that would make it another.
+    """
+    names = [run.name for run in runs]
+    name = names[-1] if wanted == "last" and names else wanted
+    folder = RunFolder(config.workspace / "runs" / name)
+    if name not in names or not folder.path.is_dir():
+        latest = f"the latest is {names[-1]}" if names else "there is none yet"
+        raise SettingsError(f"--resume {name}: no run of that name in {config.workspace}; {latest}")
+    for given in sorted(chosen - free - fresh):
+        raise SettingsError(
+            f"{flag_of(given)}: a run goes on with the settings it began with; leave it out, or start anew"
+        )
+    anew = {one: getattr(config, one) for one in fresh | (free & chosen)}
+    return {**read_settings(folder), **anew}, folder
+
+
+def was_simulated(run: RunRow) -> bool:
+    """Return whether a run of the record is a simulation's."""
+    return run.settings.get("simulated") is True
 
 
 def write_results(folder: RunFolder, database: Path, *, picture: bool) -> RunHistory:

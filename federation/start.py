@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from federation.config import EVALUATION_REGION, StartConfig, flag_of
-from federation.errors import ExitStatus, SettingsError
+from federation.config import EVALUATION_REGION, StartConfig
+from federation.errors import ExitStatus
 from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
 from federation.learning import Region, one_blas_thread
 from federation.preflight import (
@@ -23,7 +23,7 @@ from federation.preflight import (
     say,
 )
 from federation.programs import explain, log_to_file, run_program, say_error
-from federation.results import read_settings, write_results, write_settings
+from federation.results import settings_to_resume, was_simulated, write_results, write_settings
 from federation.roles import now_unix
 from federation.stopping import Stop
 from federation.terminal import LiveScreen, PlainScreen, Screen, summary
@@ -31,9 +31,11 @@ from federation.view import RunView
 from federation.workspace import RunFolder, new_run_folder
 from persistence import DatabaseError, RoundPersistence
 
-# What may be given anew to a run that goes on. Anything else would make it another run.
-FREE_WHEN_RESUMED = frozenset(
-    {"rounds", "workspace", "listen", "plain", "in_process", "resume", "alone", "picture", "tls", "track"}
+# What may be given anew to a run that goes on, and what is always as it is given, or not given, then.
+# Anything else would make it another run.
+FREE_WHEN_RESUMED = frozenset({"rounds"})
+FRESH_WHEN_RESUMED = frozenset(
+    {"workspace", "listen", "plain", "in_process", "resume", "alone", "picture", "tls", "track"}
 )
 
 LAUNCHER = "bin/start-provider-mode"
@@ -133,20 +135,11 @@ def screen_for(config: StartConfig) -> Screen[RunView]:
 def _resumed(config: StartConfig, chosen: frozenset[str]) -> tuple[StartConfig, RunFolder]:
     """Return the settings and the folder of a run that goes on."""
     with RoundPersistence(config.database) as record:
-        names = [run.name for run in record.runs()]
-    name = names[-1] if config.resume == "last" and names else config.resume
-    folder = RunFolder(config.workspace / "runs" / name)
-    if name not in names or not folder.path.is_dir():
-        latest = f"the latest is {names[-1]}" if names else "there is none yet"
-        raise SettingsError(f"--resume {name}: no run of that name in {config.workspace}; {latest}")
-    for given in sorted(chosen - FREE_WHEN_RESUMED):
-        raise SettingsError(
-            f"{flag_of(given)}: a run goes on with the settings it began with; leave it out, or start anew"
-        )
-    began_with = {**read_settings(folder), **{one: getattr(config, one) for one in FREE_WHEN_RESUMED}}
-    if "rounds" not in chosen:
-        began_with["rounds"] = read_settings(folder)["rounds"]
-    return StartConfig(**began_with), folder
+        runs = [run for run in record.runs() if not was_simulated(run)]
+    began_with, folder = settings_to_resume(
+        config, config.resume, runs, chosen, free=FREE_WHEN_RESUMED, fresh=FRESH_WHEN_RESUMED
+    )
+    return StartConfig.from_table(began_with), folder
 
 
 # --- the end --------------------------------------------------------------------------------

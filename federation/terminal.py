@@ -339,7 +339,8 @@ def summary(view: RunView, places: Mapping[str, str]) -> str:
     count = view.finished_count
     lines = [f"Finished: {count} round{'' if count == 1 else 's'}{_taken(view)}, {data_in_words(view)}."]
     if view.accuracy is not None:
-        lines += ["", *_comparison(view, view.accuracy)]
+        head = "Accuracy on region D, which nobody trained on"
+        lines += ["", *comparison(head, view.accuracy, view.alone)]
     rows = {"model SHA-256": view.model_sha256, **places}
     width = max(map(len, rows)) + 2
     lines += ["", *(f"{label:<{width}}{text}" for label, text in rows.items())]
@@ -354,15 +355,22 @@ def _taken(view: RunView) -> str:
     return f" in {ended - view.started_seconds:.1f} s"
 
 
-def _comparison(view: RunView, accuracy: float) -> list[str]:
+def comparison(head: str, accuracy: float, alone: Mapping[str, float]) -> list[str]:
+    """Return the accuracy of a model as lines, beside what workers reach alone.
+
+    Args:
+        head: What it was scored on.
+        accuracy: Of the global model.
+        alone: Of the workers that have trained alone, by name.
+    """
     rows = {"the global model": accuracy}
-    rows |= {f"worker {name} alone, same budget": alone for name, alone in sorted(view.alone.items())}
+    rows |= {f"worker {name} alone, same budget": share for name, share in sorted(alone.items())}
     width = max(map(len, rows)) + 2
-    lines = ["Accuracy on region D, which nobody trained on:"]
+    lines = [f"{head}:"]
     lines += [
         f"  {label:<{width}}{share:.3f}  {bar(share, BAR_CELLS)}".rstrip() for label, share in rows.items()
     ]
-    best = max(view.alone.values(), default=0.0)
+    best = max(alone.values(), default=0.0)
     if best > 0:
         lines.append(f"  Federating reaches {accuracy / best:.1f} times what the best of them reaches alone.")
     return lines

@@ -20,7 +20,6 @@ from federation.joining import Member, Ties
 from federation.learning import (
     Budget,
     LearningError,
-    Metrics,
     Model,
     Params,
     Region,
@@ -203,21 +202,13 @@ class Worker(Member):
         if model is None:
             return
 
-        def score(_should_stop: Callable[[], bool]) -> Metrics:
+        def score(_should_stop: Callable[[], bool]) -> RegionScored:
             self._model.set_weights(model.weights)
-            return self._model.evaluate(self._region.X, self._region.y)
+            return region_scored(model.round, self._worker_id, self._region, self._model)
 
         try:
             async with self._idle:
-                metrics = await self._offload(score)
-            scored = RegionScored(
-                round=model.round,
-                worker_id=self._worker_id,
-                samples=metrics.samples,
-                loss=metrics.loss,
-                accuracy=metrics.accuracy,
-                per_class=dict(zip(self._region.meta.class_names, metrics.per_class_accuracy, strict=True)),
-            )
+                scored = await self._offload(score)
         except Exception as error:
             logger.warning("round %d: the global model is not scored on the region: %s", model.round, error)
             return
@@ -225,19 +216,9 @@ class Worker(Member):
 
     async def _train_alone(self, request: TrainAlone) -> None:
         def train(should_stop: Callable[[], bool]) -> Params:
-            schedule: dict[str, Any] = {**request.schedule, "rounds": request.rounds}
-            budget = Budget(
-                rounds=request.rounds,
-                epochs=request.epochs,
-                batch_size=request.batch_size,
-                learning_rate=request.learning_rate,
-                mu=request.mu,
-                seed=request.seed,
-                schedule=make_schedule(**schedule),
-            )
             self._model.set_weights(request.weights)
             return train_alone(
-                self._region, self._worker_id, budget, model=self._model, should_stop=should_stop
+                self._region, self._worker_id, budget_of(request), model=self._model, should_stop=should_stop
             ).get_weights()
 
         try:
@@ -255,3 +236,34 @@ class Worker(Member):
             reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
         logger.error("round %d: %s", number, reason, exc_info=error)
         await self._provider.tell(TrainingFailed(number, self._worker_id, reason))
+
+
+def region_scored(number: int, worker_id: str, region: Region, model: Model) -> RegionScored:
+    """Return what a worker says of a global model, which this one has the weights of. Blocking.
+
+    Raises:
+        ValueError: The model gives no finite loss there.
+    """
+    metrics = model.evaluate(region.X, region.y)
+    return RegionScored(
+        round=number,
+        worker_id=worker_id,
+        samples=metrics.samples,
+        loss=metrics.loss,
+        accuracy=metrics.accuracy,
+        per_class=dict(zip(region.meta.class_names, metrics.per_class_accuracy, strict=True)),
+    )
+
+
+def budget_of(request: TrainAlone) -> Budget:
+    """Return how much a worker trains that trains alone."""
+    schedule: dict[str, Any] = {**request.schedule, "rounds": request.rounds}
+    return Budget(
+        rounds=request.rounds,
+        epochs=request.epochs,
+        batch_size=request.batch_size,
+        learning_rate=request.learning_rate,
+        mu=request.mu,
+        seed=request.seed,
+        schedule=make_schedule(**schedule),
+    )

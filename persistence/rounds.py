@@ -270,6 +270,13 @@ class RoundPersistence:
             by_round.setdefault(row["round"], []).append(update)
         return {number: tuple(updates) for number, updates in by_round.items()}
 
+    def updates_of_round(self, run_id: int, number: int) -> tuple[UpdateRow, ...]:
+        """Return what became of the workers in one round, in the order of arrival."""
+        found = self.database.read(
+            "SELECT * FROM worker_updates WHERE run = ? AND round = ? ORDER BY position", (run_id, number)
+        )
+        return tuple(UpdateRow(**without(row, "run", "round", "position")) for row in found)
+
     # --- scores ----------------------------------------------------------------------------
 
     def save_evaluation(self, run_id: int, evaluation: EvaluationRow, *, durable: bool = True) -> None:

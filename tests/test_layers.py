@@ -84,7 +84,7 @@ ORDER: dict[str, str] = {
     """,
     "federation.simulation": """
         config data assignment batched torch_batched trainer sources scenario crowd agenda engine
-        pool on_ray engines ground record simulation terminal program
+        pool on_ray engines ground past record simulation terminal program
     """,
     "gossip": """
         errors clock identity plain crdt replica timing messages outgoing ownership digest transfer

@@ -15,6 +15,6 @@ same data with the same seed. What stands in for the world, who is slow, lost or
 from federation.simulation.config import SimulationConfig
 from federation.simulation.engine import EngineFailed
 from federation.simulation.record import RoundReport
-from federation.simulation.simulation import SimulationResult, simulate
+from federation.simulation.simulation import Beginning, SimulationResult, simulate
 
-__all__ = ["EngineFailed", "RoundReport", "SimulationConfig", "SimulationResult", "simulate"]
+__all__ = ["Beginning", "EngineFailed", "RoundReport", "SimulationConfig", "SimulationResult", "simulate"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from federation.__main__ import EPILOG, PREFIX, ROLES
+from federation.__main__ import EPILOG, GIVEN, PREFIX, ROLES
 from federation.errors import ExitStatus
 from federation.flags import SettingsCommand, flags_for, settings_of, unknown_variables
 from federation.simulation.config import SimulationConfig
@@ -40,8 +40,9 @@ def main() -> None:
 
 
 @main.command(epilog=EPILOG)
+@click.pass_context
 @flags_for(SimulationConfig)
-def run(**flags: Any) -> None:
+def run(context: click.Context, /, **flags: Any) -> None:
     """Simulate a federation of thousands of workers: no sockets, and virtual time.
 
     Rounds, strategies, record and final bytes are those of a federation that is deployed. Examples:
@@ -50,9 +51,10 @@ def run(**flags: Any) -> None:
     bin/simulate-federation --stragglers 0.2 --dropouts 0.05 --quorum 800 --engine processes
     """
     config = settings_of(SimulationConfig, flags)
+    chosen = frozenset(name for name in flags if context.get_parameter_source(name) in GIVEN)
     from federation.simulation.program import simulation_program
 
-    sys.exit(simulation_program(config))
+    sys.exit(simulation_program(config, chosen))
 
 
 for _command in main.commands.values():

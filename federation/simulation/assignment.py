@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.learning import Params
+from federation.learning import Budget, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +33,32 @@ class Assignment:
     learning_rate: float
     mu: float
     seed: int
+
+    @property
+    def words(self) -> str:
+        """What is trained, for an error text."""
+        return f"round {self.round}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Alone:
+    """Train from these weights with the budget of a whole run, and hear of nobody.
+
+    Attributes:
+        weights: The model before the first round.
+        budget: How much.
+    """
+
+    weights: Params
+    budget: Budget
+
+    @property
+    def words(self) -> str:
+        """What is trained, for an error text."""
+        return "a run of their own"
+
+
+Work = Assignment | Alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

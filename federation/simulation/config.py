@@ -26,7 +26,19 @@ from federation.models import SIMPLE
 # One worker for each region file, with the samples that it would have as a process of its own.
 BY_REGION = "regions"
 
+# More workers than these are compared only where the user wants it: each trains alone for all rounds.
+MOST_COMPARED = 20
+
 ENGINES = ("inline", "processes", "ray")
+
+
+# What may be given anew to a run that goes on, and what is always as it is given then. Anything else would
+# make it another run. (`device` changes the last bits.)
+FREE_WHEN_RESUMED = frozenset(
+    {"rounds", "engine", "processes", "ray_address", "vectorised", "memory_mib", "compare"}
+)
+FRESH_WHEN_RESUMED = frozenset({"workspace", "plain", "resume"})
+RESUMED_WITH_ANY = FREE_WHEN_RESUMED | FRESH_WHEN_RESUMED | {"run"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +186,12 @@ class SimulationConfig(Learning, Deciding, OfScenario, OfData, OfEngine):
     """A whole federation in one program, without sockets and in virtual time."""
 
     run: str = setting("", "Name of the run; no other in the record has it [default: from the time].")
+    resume: str = setting("", "Go on with a run that was stopped: its name, or 'last'.", metavar="RUN")
+    compare: bool | None = setting(
+        None,
+        "Have each worker score every model on its own samples and, at the end, train alone "
+        f"[default: with up to {MOST_COMPARED} workers].",
+    )
     min_workers: int = setting(
         0,
         "How many workers the first round waits for [default: who is there at the beginning].",
@@ -187,6 +205,8 @@ class SimulationConfig(Learning, Deciding, OfScenario, OfData, OfEngine):
             object.__setattr__(self, "min_workers", self.workers_at_start)
         super().__post_init__()
         check_run_name(self.run)
+        if self.run and self.resume and self.run != self.resume:
+            raise SettingsError("--run and --resume: a run that goes on has its name; leave --run out")
         if self.min_workers > self.worker_count:
             raise SettingsError(
                 f"--min-workers {self.min_workers:,}: there are {self.worker_count:,} workers; give fewer"
@@ -195,6 +215,11 @@ class SimulationConfig(Learning, Deciding, OfScenario, OfData, OfEngine):
             raise SettingsError(
                 f"--device and --model {self.model}: a model of yours sees to its device itself"
             )
+
+    @property
+    def compares(self) -> bool:
+        """Whether workers are compared with the federation: what it is worth to each."""
+        return self.worker_count <= MOST_COMPARED if self.compare is None else self.compare
 
     @property
     def workers_at_start(self) -> int:

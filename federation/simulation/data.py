@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from federation.learning import Region, RegionMeta, generator_for
 
+MIB = 1024 * 1024
+
 
 class Samples(NamedTuple):
     """What one worker trains on.
@@ -184,6 +186,17 @@ class DrawnShards:
         chance = generator_for(self.seed, "centres")
         centres = chance.standard_normal((self.class_count, self.feature_count), dtype=np.float32)
         return centres * np.float32(SPREAD_OF_CENTRES) * self._scale
+
+
+def region_of(shards: Shards, place: int, samples: Samples) -> Region:
+    """Return the samples of a worker as the region that it would have as a role."""
+    meta = RegionMeta(
+        class_names=shards.class_names,
+        source=shards.source,
+        region=shards.names[place],
+        synthetic=shards.synthetic,
+    )
+    return Region(samples.X, samples.y, meta)
 
 
 class Kept:

@@ -10,7 +10,7 @@ import trio
 
 from federation.errors import FederationError
 from federation.offload import Offload, in_thread
-from federation.simulation.assignment import Answers, Assignment
+from federation.simulation.assignment import Answers, Work
 from federation.simulation.config import SimulationConfig
 from federation.simulation.data import Shards
 from federation.simulation.sources import Source, source_of
@@ -30,8 +30,8 @@ class EngineFailed(FederationError):
 class Engine(Protocol):
     """Trains workers, somewhere. The same bytes wherever it is."""
 
-    async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
-        """Train the workers at these places from these weights; return their answers in any order.
+    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
+        """Train the workers at these places from the weights of the work; return their answers in any order.
 
         Cancelled, it stops the training, wherever that is.
 
@@ -110,9 +110,9 @@ class InlineEngine:
         self._trainer = trainer
         self._offload = offload
 
-    async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
+    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
-        return await self._offload(lambda should_stop: self._trainer.train(assignment, places, should_stop))
+        return await self._offload(lambda should_stop: self._trainer.train(work, places, should_stop))
 
 
 def in_turns(offload: Offload) -> Offload:

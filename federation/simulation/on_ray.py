@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from federation.errors import SettingsError
 from federation.offload import in_thread
-from federation.simulation.assignment import Answers, Assignment
+from federation.simulation.assignment import Answers, Work
 from federation.simulation.config import SimulationConfig
 from federation.simulation.data import Shards
 from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces, trainer_for
@@ -109,20 +109,20 @@ class RayEngine:
         self._slots = slots
         self._train_there = ray.remote(max_retries=RETRIES)(train_on_ray)
 
-    async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
+    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         parts: list[Answers] = []
-        tasks = await in_thread(lambda _: self._submit(assignment, list(in_pieces(places, self._slots))))
+        tasks = await in_thread(lambda _: self._submit(work, list(in_pieces(places, self._slots))))
         async with trio.open_nursery() as nursery:
             for task in tasks:
                 nursery.start_soon(self._collect, task, parts)
         return parts
 
-    def _submit(self, assignment: Assignment, pieces: Sequence[Sequence[int]]) -> list[Any]:
+    def _submit(self, work: Work, pieces: Sequence[Sequence[int]]) -> list[Any]:
         """Blocking."""
         import ray
 
-        given = ray.put(assignment)  # once, however many pieces there are
+        given = ray.put(work)  # once, however many pieces there are
         # Inside a tuple a reference is handed on as it is: only a process that is new to the work fetches it.
         return [self._train_there.remote(self._bench, (self._held,), given, piece) for piece in pieces]
 
@@ -151,11 +151,9 @@ class RayEngine:
             ) from error
 
 
-def train_on_ray(
-    bench: Bench, held: tuple[Any], assignment: Assignment, piece: Sequence[int]
-) -> list[Answers]:
+def train_on_ray(bench: Bench, held: tuple[Any], work: Work, piece: Sequence[int]) -> list[Answers]:
     """Train a piece of work. Runs in a process of the cluster, which makes its trainer once."""
-    return _trainer_here(bench, held).train(assignment, piece)
+    return _trainer_here(bench, held).train(work, piece)
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ import trio
 from threadpoolctl import threadpool_limits
 
 from federation.errors import SettingsError
-from federation.simulation.assignment import Answers, Assignment
+from federation.simulation.assignment import Answers, Work
 from federation.simulation.engine import Bench, Engine, EngineFailed, dealt_out, in_pieces, trainer_for
 from federation.simulation.sources import shards_of
 from federation.simulation.trainer import Trainer
@@ -83,18 +83,16 @@ class PoolEngine:
         self._bench = bench
         self._limits = [trio.CapacityLimiter(1) for _ in hands]
 
-    async def train(self, assignment: Assignment, places: Sequence[int]) -> list[Answers]:
+    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         parts: list[Answers] = []
         async with trio.open_nursery() as nursery:
             for number, share in enumerate(dealt_out(places, len(self._hands))):
                 for piece in in_pieces(share, 1):
-                    nursery.start_soon(self._train_piece, number, assignment, piece, parts)
+                    nursery.start_soon(self._train_piece, number, work, piece, parts)
         return parts
 
-    async def _train_piece(
-        self, number: int, assignment: Assignment, piece: Sequence[int], parts: list[Answers]
-    ) -> None:
+    async def _train_piece(self, number: int, work: Work, piece: Sequence[int], parts: list[Answers]) -> None:
         from trio_parallel import BrokenWorkerError
 
         for attempt in range(1, TRIES + 1):
@@ -103,7 +101,7 @@ class PoolEngine:
                     await self._hands[number](
                         train_in_process,
                         self._bench,
-                        assignment,
+                        work,
                         piece,
                         kill_on_cancel=True,
                         limiter=self._limits[number],
@@ -113,8 +111,8 @@ class PoolEngine:
             except BrokenWorkerError as error:
                 if attempt == TRIES:
                     raise EngineFailed(
-                        f"--engine processes: the process that trained {len(piece)} workers of round "
-                        f"{assignment.round} died {TRIES} times ({error.args[0]}); the memory may be too "
+                        f"--engine processes: the process that trained {len(piece)} workers of "
+                        f"{work.words} died {TRIES} times ({error.args[0]}); the memory may be too "
                         "small: give fewer --processes, or less --memory-mib"
                     ) from error
 
@@ -124,9 +122,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def train_in_process(bench: Bench, assignment: Assignment, piece: Sequence[int]) -> list[Answers]:
+def train_in_process(bench: Bench, work: Work, piece: Sequence[int]) -> list[Answers]:
     """Train a piece of work. Runs in a process of the pool, which makes its trainer once."""
-    return _trainer_here(bench).train(assignment, piece)
+    return _trainer_here(bench).train(work, piece)
 
 
 @lru_cache(maxsize=1)

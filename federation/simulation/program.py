@@ -13,31 +13,42 @@ from federation.errors import ExitStatus
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
 from federation.preflight import say
-from federation.programs import log_to_stderr, run_program
-from federation.results import write_settings
-from federation.simulation.config import SimulationConfig
+from federation.programs import explain, log_to_stderr, run_program
+from federation.results import settings_to_resume, was_simulated, write_settings
+from federation.simulation.config import FREE_WHEN_RESUMED, FRESH_WHEN_RESUMED, SimulationConfig
 from federation.simulation.record import RoundReport
-from federation.simulation.simulation import SimulationResult, simulate
-from federation.simulation.sources import Data
+from federation.simulation.simulation import Beginning, SimulationResult, open_record, simulate
 from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, summary
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.workspace import RunFolder
 from persistence.history import load_run
 
+LAUNCHER = "bin/simulate-federation"
 
-def simulation_program(config: SimulationConfig) -> ExitStatus:
-    """Run a simulation; tell on stderr how it goes, and on stdout what it has brought."""
+
+def simulation_program(config: SimulationConfig, chosen: frozenset[str] = frozenset()) -> ExitStatus:
+    """Run a simulation; tell on stderr how it goes, and on stdout what it has brought.
+
+    Args:
+        config: The settings.
+        chosen: Which of them the user has given; the others are defaults.
+    """
     log_to_stderr(logging.WARNING)
+    try:
+        config = _resumed(config, chosen) if config.resume else config
+    except Exception as error:  # nothing was started
+        return explain(error)
     progress = Progress(config)
     asked: Stop | None = None
 
     async def work(stop: Stop) -> ExitStatus:
         nonlocal asked
         asked = stop
-        began, result = await _shown(config, progress)
+        result = await _shown(config, progress)
         folder = _leave_results(config, result)
-        sys.stdout.write(summary(progress, trio.current_time() - began, _places(config, folder)) + "\n")
+        seconds = max(progress.last_seconds - progress.began_seconds, 1e-9)
+        sys.stdout.write(summary(progress, seconds, result.alone, _places(config, folder)) + "\n")
         return ExitStatus.FINISHED
 
     status = run_program("simulation", config.workspace, work)
@@ -46,19 +57,32 @@ def simulation_program(config: SimulationConfig) -> ExitStatus:
     if status is not ExitStatus.FINISHED and progress.finished:
         rounds = f"{progress.finished:,} of {config.rounds:,} rounds"
         say(f"Kept: {rounds} of run {progress.run}, in {config.database}.")
+        say(f"Go on with: {LAUNCHER}{_elsewhere(config)} --resume {progress.run}")
     return status
 
 
-async def _shown(config: SimulationConfig, progress: Progress) -> tuple[float, SimulationResult]:
-    """Run the simulation on a screen; return when its first round began, and what it has brought."""
+def _resumed(config: SimulationConfig, chosen: frozenset[str]) -> SimulationConfig:
+    """Return the settings of a run that goes on."""
+    with open_record(config) as record:
+        runs = [run for run in record.runs() if was_simulated(run)]
+    began_with, folder = settings_to_resume(
+        config, config.resume, runs, chosen, free=FREE_WHEN_RESUMED, fresh=FRESH_WHEN_RESUMED
+    )
+    return SimulationConfig.from_table({**began_with, "run": folder.run, "resume": folder.run})
+
+
+async def _shown(config: SimulationConfig, progress: Progress) -> SimulationResult:
+    """Run the simulation on a screen; return what it has brought."""
     with _screen_for(config, progress) as screen:
 
-        def begin(run: str, data: Data) -> None:
-            progress.begin(run, data.shards, trio.current_time())
+        def begin(beginning: Beginning) -> None:
+            if not beginning.committed:
+                write_settings(RunFolder(config.workspace / "runs" / beginning.run), config.as_table())
+            progress.begin(beginning, trio.current_time())
             screen.show(progress)
 
         def see(report: RoundReport) -> None:
-            progress.take(report)
+            progress.take(report, trio.current_time())
             screen.show(progress)
 
         async with trio.open_nursery() as nursery:
@@ -66,7 +90,7 @@ async def _shown(config: SimulationConfig, progress: Progress) -> tuple[float, S
             result = await simulate(config, on_begin=begin, on_round=see)
             nursery.cancel_scope.cancel()
         screen.tick(trio.current_time())
-    return progress.began_seconds, result
+    return result
 
 
 async def _tick(screen: Screen[Progress]) -> None:
@@ -85,9 +109,8 @@ def _screen_for(config: SimulationConfig, progress: Progress) -> Screen[Progress
 
 
 def _leave_results(config: SimulationConfig, result: SimulationResult) -> RunFolder:
-    """Write the settings and the model, for us and for others, into a folder of the run."""
+    """Write the model, for us and for others, into the folder of the run."""
     folder = RunFolder(config.workspace / "runs" / result.run)
-    write_settings(folder, config.as_table())
     save_params(folder.model, result.weights)
     card = card_of(load_run(config.database, result.run), result.last.number)
     save_model_for_others(folder.model_for_others, result.weights, card)
@@ -95,9 +118,13 @@ def _leave_results(config: SimulationConfig, result: SimulationResult) -> RunFol
 
 
 def _places(config: SimulationConfig, folder: RunFolder) -> dict[str, str]:
-    elsewhere = "" if config.workspace == InWorkspace().workspace else f" --workspace {config.workspace}"
     return {
         "record": str(config.database),
         "run folder": f"{folder.path}/",
-        "look again": f"bin/report{elsewhere} {folder.run}",
+        "look again": f"bin/report{_elsewhere(config)} {folder.run}",
     }
+
+
+def _elsewhere(config: SimulationConfig) -> str:
+    """Return the flag that leads other commands to the workspace."""
+    return "" if config.workspace == InWorkspace().workspace else f" --workspace {config.workspace}"

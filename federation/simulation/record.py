@@ -2,8 +2,8 @@
 
 Rounds are scored and written one behind the training: where other processes train, the next one meanwhile.
 
-A power cut may cost the last rounds, which a deployed run would not lose: a simulation is run again, and a
-disk that is waited for in every round would cost more than the training.
+A power cut may cost the last rounds, which a deployed run would not lose: a simulation that is resumed plays
+them again, and a disk that is waited for in every round would cost more than the training.
 
 In the record of a simulation, `seconds` are virtual. How long it took in truth is between `started_unix` and
 `ended_unix`.
@@ -11,18 +11,25 @@ In the record of a simulation, `seconds` are virtual. How long it took in truth 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from federation.aggregator import mean_metric, memory_arrays, update_row
-from federation.evaluator import evaluation_row
-from federation.learning import Model, Region, State, model_sha256
-from federation.messages import Attendance, ModelUpdate
+from federation.aggregator import event_row, mean_metric, memory_arrays, region_score_row, update_row
+from federation.evaluator import baseline_row, evaluation_row
+from federation.events import UpdateLeftOut
+from federation.learning import Model, Region, State, model_sha256, never
+from federation.messages import ALONE_ROUND, Attendance, ModelUpdate
 from federation.offload import Offload
-from persistence import RoundPersistence, RoundRow
+from federation.simulation.assignment import Answers
+from federation.simulation.data import MIB, Kept, Shards, region_of
+from federation.worker import region_scored
+from persistence import RegionScoreRow, RoundPersistence, RoundRow
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +44,8 @@ class PlayedRound:
         asked: How many those were.
         seconds: How long it took, in virtual time.
         started_unix: When it began in truth.
+        present: Who was there when it was over, and says what the model is worth on its region; nobody where
+            workers are not compared.
     """
 
     number: int
@@ -46,6 +55,7 @@ class PlayedRound:
     asked: int
     seconds: float
     started_unix: float
+    present: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +94,8 @@ class Record:
         store: Where they are written. Its owner closes it.
         run_id: Of which run.
         evaluation: What models are scored on.
+        shards: The samples of the workers, for what they say themselves.
+        memory_mib: How much of those, where they are drawn, is kept from round to round.
         model: What takes their weights.
         offload: Where all that runs.
         now_unix: Returns the time in seconds since 1970.
@@ -95,8 +107,10 @@ class Record:
         store: RoundPersistence,
         run_id: int,
         evaluation: Region,
+        shards: Shards,
         model: Model,
         *,
+        memory_mib: int,
         offload: Offload,
         now_unix: Callable[[], float],
         on_round: Callable[[RoundReport], None],
@@ -104,6 +118,8 @@ class Record:
         self._store = store
         self._run_id = run_id
         self._evaluation = evaluation
+        self._shards = shards
+        self._kept = Kept(shards, memory_mib * MIB)
         self._model = model
         self._offload = offload
         self._now_unix = now_unix
@@ -144,6 +160,8 @@ class Record:
             durable=False,
         )
         self._model.set_weights(one.state.params)
+        if one.present:
+            self._store.save_region_scores(self._run_id, self._scores_of(one.number, one.present))
         metrics = self._model.evaluate(self._evaluation.X, self._evaluation.y)
         scored = evaluation_row(one.number, self._evaluation, metrics, self._now_unix() - row.ended_unix)
         self._store.save_evaluation(self._run_id, scored, durable=False)
@@ -159,3 +177,34 @@ class Record:
             bytes=sum(part.bytes_sent + part.bytes_received for part in one.attendance),
             model_sha256=fingerprint,
         )
+
+    def _scores_of(self, number: int, places: Sequence[int]) -> Iterator[RegionScoreRow]:
+        """Yield what workers say of the model in hand, each of its own region."""
+        for place in places:
+            region = region_of(self._shards, place, self._kept.samples_of(place))
+            try:
+                scored = region_scored(number, region.meta.region, region, self._model)
+            except Exception as error:  # a model of the user's may raise anything; nothing fails of a score
+                logger.warning("round %d: worker %s has no score: %s", number, region.meta.region, error)
+            else:
+                yield region_score_row(scored)
+
+    def keep_alone(self, answers: Answers, _should_stop: Callable[[], bool] = never) -> dict[str, float]:
+        """Score what workers have trained alone, and write it down. Blocking.
+
+        Returns:
+            The accuracy of each.
+        """
+        names, accuracies = self._shards.names, {}
+        for row, place in enumerate(answers.places):
+            self._model.set_weights({name: array[row] for name, array in answers.weights.items()})
+            metrics = self._model.evaluate(self._evaluation.X, self._evaluation.y)
+            self._store.save_baseline(self._run_id, baseline_row(names[place], self._evaluation, metrics))
+            accuracies[names[place]] = metrics.accuracy
+        failed = (
+            UpdateLeftOut(0.0, ALONE_ROUND, names[place], "failed", reason)
+            for place, reason in answers.failures.items()
+        )
+        events = (event_row(one, self._now_unix()) for one in failed)
+        self._store.add_events(self._run_id, [one for one in events if one is not None])
+        return accuracies

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from functools import partial
 import trio
 
 from federation.buffer import Buffer
-from federation.course import only_missing, train_request, why_given_up
+from federation.course import alone_request, check_same_model, only_missing, train_request, why_given_up
 from federation.errors import STATUS_OF_RUN, FederationError, QuorumLost, RunFailed, SettingsError
 from federation.learning import (
     Contribution,
@@ -29,20 +30,42 @@ from federation.messages import Attendance, ModelUpdate
 from federation.models import model_factory
 from federation.offload import Offload, in_thread
 from federation.programs import leaves_of
+from federation.results import was_simulated
 from federation.round import Round
-from federation.simulation.config import SimulationConfig
+from federation.simulation.assignment import Alone
+from federation.simulation.config import RESUMED_WITH_ANY, SimulationConfig
 from federation.simulation.crowd import Crowd
 from federation.simulation.engine import Engine, in_turns
 from federation.simulation.engines import open_engine
 from federation.simulation.ground import Ground
+from federation.simulation.past import Past, RememberingEngine
 from federation.simulation.record import PlayedRound, Record, RoundReport
 from federation.simulation.scenario import Scenario
 from federation.simulation.sources import Data, read, source_of
+from federation.worker import budget_of
 from federation.workspace import make_writable
 from persistence import DatabaseError, EventRow, NewRun, RoundPersistence, RunRow
 
 # What the record keeps of how a run ended, by how its error ends a process.
 STATUS_IN_WORDS = {status: words for words, status in STATUS_OF_RUN.items() if words != "stopped"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Beginning:
+    """What is known of a simulation when its first round begins, or it goes on.
+
+    Attributes:
+        run: Its name in the record.
+        data: What it learns from.
+        committed: The last round that the record has; 0 for a run that begins. A run that goes on tells of
+            that round once more.
+        seconds: How long the rounds before that one took, in virtual time.
+    """
+
+    run: str
+    data: Data
+    committed: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,12 +77,14 @@ class SimulationResult:
         last: The last round.
         weights: The last global model.
         seconds: How long the run took, in virtual time.
+        alone: The accuracy that each worker reaches alone, by its name; empty where none was asked to.
     """
 
     run: str
     last: RoundReport
     weights: Params
     seconds: float
+    alone: Mapping[str, float]
 
     @property
     def accuracy(self) -> float:
@@ -84,7 +109,7 @@ class SimulationResult:
 async def simulate(
     config: SimulationConfig,
     *,
-    on_begin: Callable[[str, Data], None] = lambda _run, _data: None,
+    on_begin: Callable[[Beginning], None] = lambda _beginning: None,
     on_round: Callable[[RoundReport], None] = lambda _round: None,
     now_unix: Callable[[], float] = time.time,
     offload: Offload = in_thread,
@@ -95,8 +120,9 @@ async def simulate(
     role that is deployed: equal bytes need that.
 
     Args:
-        config: What is simulated.
-        on_begin: Told the name of the run, and its data, before the first round.
+        config: What is simulated. With `resume`, the run of that name goes on after its last committed round,
+            and ends with the bytes of one that was never stopped.
+        on_begin: Told how it begins, before the first round.
         on_round: Told of every round when it is in the record.
         now_unix: Returns the time in seconds since 1970, for the record.
         offload: Where reading, averaging and writing run, and training that is not another process's.
@@ -111,11 +137,14 @@ async def simulate(
         offload = in_turns(offload)
     data = await offload(lambda _: read(source_of(config, config.seed)))
     with one_blas_thread(), open_record(config) as store:
-        check_name(store, config.run)
+        before = _run_to_resume(store, config) if config.resume else None
+        if before is None:
+            check_name(store, config.run)
         async with open_engine(config, data.shards, offload) as engine:
-            run = _entered(store, config, data, now_unix())
-            on_begin(run.name, data)
-            play = _Play(config, data, engine, store, run.id, offload, now_unix, on_round)
+            run = store.reopen_run(before.id) if before else _entered(store, config, data, now_unix())
+            past = await offload(lambda _: Past(store, run))
+            play = _Play(config, data, engine, store, run, past, offload, now_unix, on_round)
+            on_begin(Beginning(run=run.name, data=data, committed=past.committed, seconds=past.seconds()))
             try:
                 await play.run()
             except BaseException as error:
@@ -149,6 +178,26 @@ def check_name(store: RoundPersistence, name: str) -> None:
         raise SettingsError(
             f"--run {name}: the record has a run of that name, and a simulation begins anew; give another"
         )
+
+
+def _run_to_resume(store: RoundPersistence, config: SimulationConfig) -> RunRow:
+    """Return the run that is to go on.
+
+    Raises:
+        SettingsError: There is none of that name, or it has other settings.
+    """
+    run = store.find_run(config.resume)
+    if run is None or not was_simulated(run):
+        what = "no run of that name" if run is None else "that run was not simulated"
+        raise SettingsError(f"--resume {config.resume}: {what}, in {config.database}; give a simulated run")
+    ours = json.loads(json.dumps(config.for_record()))
+    for name in sorted((ours.keys() | run.settings.keys()) - RESUMED_WITH_ANY - {"simulated"}):
+        if ours.get(name) != run.settings.get(name):
+            raise SettingsError(
+                f"--resume {config.resume}: it began with {name} {run.settings.get(name)}, not "
+                f"{ours.get(name)}; give what it began with, or start a new run"
+            )
+    return run
 
 
 def _how_it_ended(error: BaseException) -> tuple[str, str]:
@@ -199,7 +248,8 @@ class _Play:
         data: Data,
         engine: Engine,
         store: RoundPersistence,
-        run_id: int,
+        run: RunRow,
+        past: Past,
         offload: Offload,
         now_unix: Callable[[], float],
         on_round: Callable[[RoundReport], None],
@@ -211,20 +261,29 @@ class _Play:
         )
         self._config = config
         self._names = shards.names
+        self._engine = engine
+        self._past = past
         self._strategy = make_strategy(config.strategy, **config.strategy_parameters)
         self._crowd = Crowd(scenario, config.return_seconds)
-        self.ground = Ground(shards.names, scenario, self._crowd, engine)
-        self._state = self._strategy.start(model.get_weights())
+        trained_by = RememberingEngine(engine, past, shards.names, offload) if past.committed else engine
+        self.ground = Ground(shards.names, scenario, self._crowd, trained_by)
+        self._first = model.get_weights()
+        if past.committed:
+            check_same_model(run.name, past.state_after(past.committed).params, self._first)
+        self._state = self._strategy.start(self._first)
         self._offload = offload
         self._now_unix = now_unix
         self._on_round = on_round
         self._last: RoundReport | None = None
+        self._alone: dict[str, float] = {}
         self._note_failed_round: Callable[[], None] = lambda: None
         self._record = Record(
             store,
-            run_id,
+            run.id,
             data.evaluation,
+            shards,
             model,
+            memory_mib=config.memory_mib,
             offload=offload,
             now_unix=now_unix,
             on_round=self._see,
@@ -233,7 +292,13 @@ class _Play:
     def result(self, run: str) -> SimulationResult:
         """Return what the run has brought, when it has finished."""
         assert self._last is not None  # there is one round at least
-        return SimulationResult(run=run, last=self._last, weights=self._state.params, seconds=self.ground.now)
+        return SimulationResult(
+            run=run,
+            last=self._last,
+            weights=self._state.params,
+            seconds=self.ground.now,
+            alone=self._alone,
+        )
 
     async def run(self) -> None:
         """Play all rounds; return when they are in the record."""
@@ -249,6 +314,8 @@ class _Play:
         if failure is not None:
             await self._offload(lambda _: self._note_failed_round())
             raise failure
+        if self._config.compares:
+            await self._compare_with_alone()
 
     def _see(self, report: RoundReport) -> None:
         self._last = report
@@ -277,39 +344,59 @@ class _Play:
             seconds = open_round.seconds(ground.now)
             if not open_round.succeeded:
                 self._give_up(number, attendance, len(updates), seconds)
-            self._state = await self._combined(
-                number,
-                partial(
-                    self._strategy.combine,
-                    self._state,
-                    [Contribution(one.worker_id, one.weights, one.num_samples) for one in updates],
-                ),
+            combine = partial(
+                self._strategy.combine,
+                self._state,
+                [Contribution(one.worker_id, one.weights, one.num_samples) for one in updates],
             )
-            await played.send(self._played(number, updates, attendance, len(places), seconds, started_unix))
+            self._state = await self._next_state(number, attendance, combine)
+            await self._keep(
+                played, number, updates, attendance, asked=len(places), seconds=seconds, started=started_unix
+            )
 
-    async def _combined(self, number: int, combine: Callable[[], State]) -> State:
+    async def _next_state(
+        self, number: int, attendance: tuple[Attendance, ...], combine: Callable[[], State]
+    ) -> State:
+        """Return what the strategy goes on from: of a round that is in the record, as it has it."""
+
+        def recall() -> State:
+            self._past.check(number, attendance)
+            return self._past.state_after(number)
+
+        make = recall if number <= self._past.committed else combine
         try:
-            return await self._offload(lambda _: combine())
+            return await self._offload(lambda _: make())
         except (StrategyError, ParamsError) as error:
             raise RunFailed(f"round {number}: {error}") from error
 
-    def _played(
+    async def _keep(
         self,
+        played: trio.MemorySendChannel[PlayedRound],
         number: int,
         updates: tuple[ModelUpdate, ...],
         attendance: tuple[Attendance, ...],
+        *,
         asked: int,
         seconds: float,
-        started_unix: float,
-    ) -> PlayedRound:
-        return PlayedRound(
-            number=number,
-            state=self._state,
-            updates=updates,
-            attendance=attendance,
-            asked=asked,
-            seconds=seconds,
-            started_unix=started_unix,
+        started: float,
+    ) -> None:
+        """Have a round written down, if the record has it not.
+
+        The last one that it has comes again: whoever was killed behind it may not have scored its model.
+        """
+        if number < self._past.committed:
+            return
+        await played.send(
+            PlayedRound(
+                number=number,
+                state=self._state,
+                updates=updates,
+                attendance=attendance,
+                asked=asked,
+                seconds=seconds,
+                started_unix=started,
+                present=tuple(self._crowd.present(self.ground.now)) if self._config.compares else (),
+            )
         )
 
     def _give_up(
@@ -341,28 +428,40 @@ class _Play:
             batch = buffer.empty(ground.now)
             if len(batch.updates) < config.rules.needed:
                 self._give_up(number, batch.attendance, len(batch.updates), batch.seconds)
-            self._state = await self._combined(
-                number,
-                partial(
-                    combine_buffered,
-                    self._strategy,
-                    self._state,
-                    [StaleUpdate(one.worker_id, one.weights, one.round - 1) for one in batch.updates],
-                    version=number - 1,
-                    params_of=versions.__getitem__,
-                    exponent=config.staleness_exponent,
-                ),
+            combine = partial(
+                combine_buffered,
+                self._strategy,
+                self._state,
+                [StaleUpdate(one.worker_id, one.weights, one.round - 1) for one in batch.updates],
+                version=number - 1,
+                params_of=versions.__getitem__,
+                exponent=config.staleness_exponent,
             )
+            self._state = await self._next_state(number, batch.attendance, combine)
             versions[number] = self._state.params
             oldest = min(ground.in_hand, default=number + 1) - 1  # whoever is asked for 5 trains from 4
             versions = {one: params for one, params in versions.items() if one >= oldest}
             asked = len({one.worker_id for one in batch.attendance})
-            await played.send(
-                self._played(number, batch.updates, batch.attendance, asked, batch.seconds, started_unix)
+            await self._keep(
+                played,
+                number,
+                batch.updates,
+                batch.attendance,
+                asked=asked,
+                seconds=batch.seconds,
+                started=started_unix,
             )
             if number < config.rounds:
                 self._wait_for_workers(config.rules.needed)
                 buffer.publish(train_request(config, number + 1, self._state.params), ground.now)
+
+    # --- after the rounds -------------------------------------------------------------------
+
+    async def _compare_with_alone(self) -> None:
+        """Have each worker train by itself and score what it reaches: what federating is worth."""
+        work = Alone(weights=self._first, budget=budget_of(alone_request(self._config, self._first)))
+        for answers in await self._engine.train(work, self._crowd.present(self.ground.now)):
+            self._alone |= await self._offload(partial(self._record.keep_alone, answers))
 
 
 def scenario_of(config: SimulationConfig) -> Scenario:

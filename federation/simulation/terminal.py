@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from federation.simulation.config import SimulationConfig
-from federation.simulation.data import Shards
 from federation.simulation.record import RoundReport
-from federation.terminal import BAR_CELLS, MOST_BAR_CELLS, bar, bytes_in_words, number
+from federation.simulation.simulation import Beginning
+from federation.terminal import MOST_BAR_CELLS, bar, bytes_in_words, comparison, number
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -31,9 +31,11 @@ class Progress:
         data: What its data is, in words.
         workers: How many there are.
         began_seconds: When it began, by the clock of whoever shows it.
+        last_seconds: When its last round was over, by the same clock.
         last: The last rounds.
+        resumed: After which round it goes on; 0 where it has begun now.
         finished: How many rounds are over.
-        updates: How many updates became part of a model.
+        updates: How many updates became part of a model since it began, or went on.
         virtual_seconds: How much virtual time the rounds have taken.
     """
 
@@ -42,21 +44,27 @@ class Progress:
     data: str = ""
     workers: int = 0
     began_seconds: float = 0.0
+    last_seconds: float = 0.0
     last: deque[RoundReport] = field(default_factory=lambda: deque(maxlen=ROUNDS_SHOWN))
+    resumed: int = 0
     finished: int = 0
     updates: int = 0
     virtual_seconds: float = 0.0
 
-    def begin(self, run: str, shards: Shards, now_seconds: float) -> None:
-        """The first round begins."""
-        self.run, self.workers, self.began_seconds = run, len(shards.names), now_seconds
+    def begin(self, beginning: Beginning, now_seconds: float) -> None:
+        """The first round begins, or those that are in the record are played again up to the last."""
+        shards = beginning.data.shards
+        self.run, self.workers, self.began_seconds = beginning.run, len(shards.names), now_seconds
+        self.resumed, self.virtual_seconds = beginning.committed, beginning.seconds
+        self.finished = max(0, beginning.committed - 1)
         self.data = f"{shards.source} data{' (made by a program)' if shards.synthetic else ''}"
 
-    def take(self, report: RoundReport) -> None:
+    def take(self, report: RoundReport, now_seconds: float) -> None:
         """A round is in the record."""
         self.last.append(report)
+        self.last_seconds = now_seconds
         self.finished += 1
-        self.updates += report.accepted
+        self.updates += report.accepted if report.number > self.resumed else 0
         self.virtual_seconds += report.seconds
 
 
@@ -184,6 +192,7 @@ def opening_line(progress: Progress) -> str:
     return (
         f"run {progress.run}: {config.rounds:,} rounds of {progress.workers:,} simulated workers, "
         f"{config.strategy}, {config.partition}, {progress.data}"
+        f"{f', going on after round {progress.resumed:,}' if progress.resumed else ''}"
     )
 
 
@@ -197,26 +206,26 @@ def round_line(progress: Progress, one: RoundReport) -> str:
     )
 
 
-def summary(progress: Progress, seconds: float, places: Mapping[str, str]) -> str:
+def summary(progress: Progress, seconds: float, alone: Mapping[str, float], places: Mapping[str, str]) -> str:
     """Return what a finished simulation has brought, and where everything lies.
 
     Args:
         progress: At its end.
         seconds: How long the rounds took in truth, more than 0.
+        alone: What workers reach alone, where they were compared.
         places: What lies where, and what to do next: label and text.
     """
     last = progress.last[-1]
     count = progress.finished
     rows = {"model SHA-256": last.model_sha256, **places}
     width = max(map(len, rows)) + 2
-    a_bar = bar(last.accuracy, BAR_CELLS)
     return "\n".join(
         [
             f"Finished: {count:,} round{'' if count == 1 else 's'} of {progress.workers:,} simulated workers "
             f"in {seconds:.1f} s, {progress.virtual_seconds:,.0f} s of virtual time, {progress.data}.",
             f"{progress.updates:,} updates, {progress.updates / seconds:,.0f} a second.",
             "",
-            f"Accuracy on samples that nobody trained on  {last.accuracy:.3f}  {a_bar}".rstrip(),
+            *comparison("Accuracy on samples that nobody trained on", last.accuracy, alone),
             "",
             *(f"{label:<{width}}{text}" for label, text in rows.items()),
         ]

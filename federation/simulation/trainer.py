@@ -15,19 +15,18 @@ from federation.learning import (
     TrainingStopped,
     generator_for,
     never,
+    train_alone,
     worker_generator,
 )
 from federation.models import SIMPLE, model_factory
-from federation.simulation.assignment import Answers, Assignment, joined
+from federation.simulation.assignment import Alone, Answers, Assignment, Work, joined
 from federation.simulation.batched import Trained, train_many
-from federation.simulation.data import Kept, Samples, Shards
+from federation.simulation.data import MIB, Kept, Samples, Shards, region_of
 
 logger = logging.getLogger(__name__)
 
 # Workers of a batch: enough to spread the cost of a call, few enough for their samples to stay in the cache.
 BATCH_WORKERS = 32
-
-MIB = 1024 * 1024
 
 TrainMany = Callable[
     [Sequence[Samples], Assignment, Sequence[np.random.Generator], Callable[[], bool]], Trained | None
@@ -73,16 +72,16 @@ class Trainer:
         self._equal: dict[tuple[int, ...], bool] = {}  # by shape, whether the bytes were the loop's
 
     def train(
-        self, assignment: Assignment, places: Sequence[int], should_stop: Callable[[], bool] = never
+        self, work: Work, places: Sequence[int], should_stop: Callable[[], bool] = never
     ) -> list[Answers]:
         """Train the workers at these places; return their answers, in parts, in any order.
 
         Raises:
             TrainingStopped: `should_stop` said so.
         """
-        return [
-            part for batch in self._batches(places) for part in self._batch(assignment, batch, should_stop)
-        ]
+        if isinstance(work, Alone):
+            return [self._alone(work, place, should_stop) for place in places]
+        return [part for batch in self._batches(places) for part in self._batch(work, batch, should_stop)]
 
     def _batches(self, places: Sequence[int]) -> Iterator[dict[int, Samples]]:
         """Yield workers that have equally many samples, with these.
@@ -170,9 +169,9 @@ class Trainer:
         self, assignment: Assignment, place: int, samples: Samples, should_stop: Callable[[], bool]
     ) -> Answers:
         """Train one worker as its role does."""
-        try:
-            self._model.set_weights(assignment.weights)
-            loss = self._model.fit(
+
+        def fit() -> float:
+            return self._model.fit(
                 samples.X,
                 samples.y,
                 epochs=assignment.epochs,
@@ -182,6 +181,24 @@ class Trainer:
                 generator=self._generators(assignment, [place])[0],
                 should_stop=should_stop,
             )
+
+        return self._answer(assignment, place, samples, fit)
+
+    def _alone(self, work: Alone, place: int, should_stop: Callable[[], bool]) -> Answers:
+        """Train one worker by itself, as its role does; its loss is that of its model in the end."""
+        samples, name = self._kept.samples_of(place), self._shards.names[place]
+
+        def fit() -> float:
+            region = region_of(self._shards, place, samples)
+            train_alone(region, name, work.budget, model=self._model, should_stop=should_stop)
+            return self._model.evaluate(samples.X, samples.y).loss
+
+        return self._answer(work, place, samples, fit)
+
+    def _answer(self, work: Work, place: int, samples: Samples, fit: Callable[[], float]) -> Answers:
+        try:
+            self._model.set_weights(work.weights)
+            loss = fit()
             accuracy = self._model.evaluate(samples.X, samples.y).accuracy
         except TrainingStopped:
             raise

@@ -34,6 +34,22 @@ class MortalModel(SimpleClassifier):
         return super().fit(*data, **how)
 
 
+class TiredModel(SimpleClassifier):
+    """Can be trained nine times, as three workers do in three rounds, and not once more."""
+
+    trainings = 0
+
+    def fit(self, *data: Any, **how: Any) -> float:
+        self.trainings += 1
+        if self.trainings > 9:
+            raise RuntimeError("tired")
+        return super().fit(*data, **how)
+
+
+def tired_model(feature_count: int, class_count: int, _chance: np.random.Generator) -> TiredModel:
+    return TiredModel(feature_count, class_count)
+
+
 def broken_model(feature_count: int, class_count: int, _chance: np.random.Generator) -> BrokenModel:
     return BrokenModel(feature_count, class_count)
 

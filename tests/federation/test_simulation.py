@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +82,16 @@ def write_regions(folder: Path) -> None:
 
 @pytest.mark.parametrize("how", [["--in-process"], []], ids=["in one process", "a process for each role"])
 async def test_the_final_bytes_are_those_of_the_deployed_roles(tmp_path: Path, how: list[str]) -> None:
-    """On the same region files, with the same settings and the same seed, whatever FedProx and epochs are."""
+    """On the same region files, with the same settings and the same seed, whatever FedProx and epochs are.
+
+    And so is the record: what became of the updates, all scores, and what each worker reaches alone.
+    """
     write_regions(tmp_path)
     learning = {"rounds": 3, "epochs": 2, "batch_size": 7, "mu": 0.1, "seed": 11, "strategy": "fedadam"}
     flags = [part for key, value in learning.items() for part in (f"--{key.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "federation", "start", "--workspace", str(tmp_path), "--plain"]
     await trio.run_process(
-        [*command, "--no-alone", "--no-picture", *flags, *how],
+        [*command, "--no-picture", *flags, *how],
         cwd=ROOT,
         capture_stdout=True,
         capture_stderr=True,
@@ -108,6 +113,18 @@ async def test_the_final_bytes_are_those_of_the_deployed_roles(tmp_path: Path, h
             for by in (record.updates(deployed.id), record.updates(simulated.id))
         ]
         assert samples[0] == samples[1]
+        judged = [[replace(one, seconds=0.0) for one in record.evaluations(run.id)] for run in record.runs()]
+        assert judged[0] == judged[1]
+        assert record.baselines(deployed.id) == record.baselines(simulated.id)
+        said, all_said = record.region_scores(deployed.id), record.region_scores(simulated.id)
+        assert {(one.round, one.worker) for one in all_said} == set(product((1, 2, 3), "ABC"))
+        assert all(one in all_said for one in said)  # roles may leave one out that comes as they train
+    history = load_run(tmp_path / "training.db", simulated.name)
+    assert (
+        history.regions == load_run(tmp_path / "training.db", deployed.name).regions == ("D", "A", "B", "C")
+    )
+    assert result.alone == {worker: one.accuracy for worker, one in history.alone.items()}
+    assert sorted(result.alone) == ["A", "B", "C"]
 
 
 def workers_of(data: Data, provider: ActorRef) -> dict[str, Callable[[], Worker]]:
@@ -256,6 +273,42 @@ async def test_buffered_mode_goes_on_without_the_slow(tmp_path: Path) -> None:
     assert [one.accepted for one in reports] == [5] * 40
     assert max(filter(None, staleness)) >= 2
     assert result.seconds < 40 * 10
+
+
+# --- compared with what each reaches alone ------------------------------------------------------
+
+
+async def test_few_workers_are_compared_and_many_only_where_that_is_wanted(tmp_path: Path) -> None:
+    few, _ = await play(settings(tmp_path, run="few", workers=4))
+    many, _ = await play(settings(tmp_path, run="many", workers=21))
+    wanted, _ = await play(settings(tmp_path, run="wanted", workers=21, compare=True))
+    unwanted, _ = await play(settings(tmp_path, run="unwanted", workers=4, compare=False))
+
+    assert [len(one.alone) for one in (few, many, wanted, unwanted)] == [4, 0, 21, 0]
+    histories = [load_run(tmp_path / "training.db", name) for name in ("few", "many", "wanted", "unwanted")]
+    assert [len(one.committed[-1].by_region) for one in histories] == [5, 1, 22, 1]
+
+
+async def test_who_is_not_there_says_nothing_of_a_model(tmp_path: Path) -> None:
+    await play(settings(tmp_path, rounds=12, late_joins=0.5, join_seconds=10.0))
+
+    history = load_run(tmp_path / "training.db", "test")
+    said = [len(one.by_region) - 1 for one in history.rounds]
+    assert said[0] == 10  # and the region that is judged by
+    assert said == sorted(said)
+    assert said[-1] == len(history.alone) == 20
+
+
+async def test_training_alone_that_fails_stands_in_the_record(tmp_path: Path) -> None:
+    config = settings(tmp_path, workers=3, rounds=3, model="tests.federation.broken_model:tired_model")
+
+    result, _ = await play(config)
+
+    history = load_run(config.database, "test")
+    assert result.alone == {}
+    assert [(one.source, one.kind, one.round) for one in history.events if one.kind == "failed"] == [
+        (f"worker-w{place}", "failed", 0) for place in range(3)
+    ]
 
 
 # --- how runs end -------------------------------------------------------------------------------
