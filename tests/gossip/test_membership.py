@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gossip import Change, GossipPeerJoin, Membership, Outgoing, PeerInfo, Timing
+from gossip import membership as membership_module
 from gossip import prober as prober_module
 from gossip.messages import GossipAck, GossipNack, GossipPing, GossipPingRequest, GossipWelcome
 from gossip.news import NEWS_PER_MESSAGE
@@ -422,6 +427,93 @@ def test_nobody_dies_in_a_healthy_network() -> None:
     assert all(len(node.view.membership.live) == 7 for node in net.nodes.values())
     assert all(node.view.membership.health == 0 for node in net.nodes.values())
     assert all(node.view.membership.take_changes() == [] for node in net.nodes.values())
+
+
+# That nobody is held for dead in any number of hours in which every question is answered in time follows
+# from three things: the state after an answered look is the one before it; without a look that nobody
+# answers, a suspicion begins only by the word of one who has one; and whole networks, with answers as late
+# as they may be, have never shown one.
+
+
+def at_rest(one: Membership) -> tuple[Any, ...]:
+    """All that a membership goes by, but for the time, its chance, and whose turn it is."""
+    prober = one._prober
+    return (
+        dict(one.roster._infos),
+        dict(one._suspicions._suspects),
+        dict(prober._relays),
+        prober._probe,
+        prober.health,
+        one._news.take("nobody"),
+        one.take_changes(),
+    )
+
+
+@given(
+    now=st.floats(0, 1e10),
+    away=st.floats(0, 1),
+    late=st.floats(0, 0.999),
+    back=st.floats(0, 1),
+    seed=st.integers(0, 1000),
+)
+def test_a_look_that_is_answered_in_time_leaves_both_as_they_were(
+    now: float, away: float, late: float, back: float, seed: int
+) -> None:
+    """At any time, also after three hundred years, however long each way takes, one tick late or not."""
+    there = away * TIMING.ack_seconds * 0.999
+    home = back * (TIMING.ack_seconds * 0.999 - there)
+    both = {}
+    for name, number in (("a", 1), ("b", 2)):
+        identity, _ = begin(name)
+        both[name] = Membership(identity, f"10.0.0.{number}", 7000, now=now, rng=Random(f"{seed}/{name}"))
+    a, b = both["a"], both["b"]
+    for one, other in ((a, b), (b, a)):
+        one.learn(other.me, now)
+        one.learn(replace(C, port=9), now)
+    while a._news.take("x") or b._news.take("x"):
+        pass  # what is new is told some times and then no more
+    before = at_rest(a)[:6], at_rest(b)[:6]
+    due = a.next_tick_at()
+
+    (out,) = a.tick(due + late * TIMING.probe_seconds)
+    asked = b if out.to == "b" else None
+    if asked is None:  # c's turn: answered as b would
+        ack = GossipAck(out.message.number, "c", a.roster["c"])
+        a.on_message(ack, due + there + home)
+    else:
+        ((_, ack),) = b.on_message(out.message, due + there)
+        assert a.on_message(ack, due + there + home) == []
+
+    assert (at_rest(a)[:6], at_rest(b)[:6]) == before
+    assert a.next_tick_at() >= due
+
+
+def test_a_suspicion_begins_only_with_a_look_that_nobody_answers_or_another_s_word() -> None:
+    """There are two doors, and with the first one shut nobody has a word to say at the second."""
+    tree = ast.parse(Path(membership_module.__file__).read_text())
+    doors = [
+        function.name
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "self._suspect"
+    ]
+    assert sorted(doors) == ["learn", "tick"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_answers_come_just_in_time_nobody_is_even_looked_for(seed: int) -> None:
+    chance = Random(seed)
+    net = Net(chance.randint(2, 24), probing=True, exchanging=bool(seed % 2), counted=True, seed=seed)
+    most = TIMING.ack_seconds / 2 * 0.999
+    net.latency = lambda: chance.choice([0.0, most, chance.uniform(0, most)])
+    for _ in range(10):
+        net.run(9.0)
+        for node in net.nodes.values():
+            assert node.view.membership.take_changes() == []
+            assert node.view.membership.health == 0
+    assert net.traffic.messages["GossipPing"] > 100
+    assert net.traffic.messages["GossipPingRequest"] == 0
 
 
 def test_nobody_dies_where_a_tenth_of_all_messages_is_lost() -> None:

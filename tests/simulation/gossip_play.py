@@ -44,6 +44,8 @@ class SeasonReport:
         rounds: After how many rounds the core agreed, and went on to agree.
         violation: What must not have happened; empty when nothing did.
         digest: Equal for equal stories.
+        events: How much happened on the virtual network; 0 where there is none.
+        seconds: How long it was, in virtual time.
     """
 
     seed: int
@@ -51,6 +53,8 @@ class SeasonReport:
     rounds: int = 0
     violation: str = ""
     digest: str = ""
+    events: int = 0
+    seconds: float = 0.0
 
 
 def play(seed: int, peers: int = 5, told: Callable[[str], None] = lambda line: None) -> SeasonReport:

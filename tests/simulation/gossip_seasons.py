@@ -85,7 +85,8 @@ def tell_season(seasons: Seasons, seed: int) -> bool:
     player = play_whole if seasons.whole else play
     with playing():
         report = player(seed, seasons.peers, told=click.echo)
-    click.echo(report.violation or f"all well; the core agreed after {report.rounds} rounds")
+    size = f"; {report.events:,} events in {report.seconds:,.0f} virtual seconds" if report.events else ""
+    click.echo(report.violation or f"all well; the core agreed after {report.rounds} rounds{size}")
     return not report.violation
 
 

@@ -63,7 +63,8 @@ def play_whole(seed: int, peers: int = 5, told: Callable[[str], None] = lambda l
             report.violation = str(found.exceptions[0])
 
     with TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        report.digest = simulate(main, seed=seed).digest
+        ended = simulate(main, seed=seed)
+    report.digest, report.events, report.seconds = ended.digest, ended.events, ended.seconds
     return report
 
 

@@ -148,3 +148,17 @@ def test_a_slice_says_where_its_findings_go() -> None:
     shown = CliRunner().invoke(main, ["--gossip", "--slice", "10"])
     assert shown.exit_code == 2
     assert "--keep FILE" in shown.output
+
+
+def test_only_what_is_called_so_is_measured(tiny: None) -> None:
+    shown = CliRunner().invoke(main, ["--gossip", "--quick", "--json", "--jobs", "1", "--only", "models 0.0"])
+    assert shown.exit_code == 0, shown.output
+    assert [row["what"] for row in json.loads(shown.output)] == ["16 peers, 0% loss, 0.02 MB"]
+
+
+@pytest.mark.parametrize("flags", [["--gossip", "--only", "model"], ["--peers", "--only", "models"]])
+def test_a_choice_of_nothing_is_told(flags: list[str], tiny: None) -> None:
+    """Words are whole: `idle 10` is not `idle 1024`."""
+    shown = CliRunner().invoke(main, [*flags, "--quick"])
+    assert shown.exit_code == 2
+    assert "--only" in shown.stderr
