@@ -56,8 +56,8 @@ ORDER: dict[str, str] = {
         version errors ledger limits messages
         framing shapes vocabulary envelope named frames codec arrays
         mailbox middleware ref actor cell tree supervision process
-        ports tls unfinished unread fairness turns door complaints pace
-        outbox direct writer intake connection link remote system
+        ports direct tls_stream tls unfinished unread fairness turns door complaints pace
+        outbox writer intake connection link remote system
     """,
     "trioactor.testing": """
         errors agenda trace links path waiting tcp listening hosts sockets hooks network

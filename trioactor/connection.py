@@ -20,7 +20,7 @@ import trio
 from trioactor import framing
 from trioactor.codec import Codec, Tail
 from trioactor.complaints import Complaints
-from trioactor.direct import direct_for, receive_for
+from trioactor.direct import direct_for, receive_for, receive_into_for
 from trioactor.envelope import Envelope
 from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
@@ -60,7 +60,7 @@ from trioactor.limits import Limits
 from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
 from trioactor.pace import LOOKS_PER_STALL, Look, Pace
-from trioactor.tls import in_plain_words, let_go
+from trioactor.tls import in_plain_words
 from trioactor.turns import Turn, Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
@@ -285,8 +285,8 @@ class Connection:
         )
         self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
         self._stream = stream
-        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
         self._receive_some = receive_for(stream)
+        self._receive_into = receive_into_for(stream)
         self._around = around
         self._home = around.home
         self._codec = codec
@@ -355,10 +355,7 @@ class Connection:
             self._handlers.clear()  # they refer to this connection, and a collector may be long in coming
             self._decoder = FrameDecoder(self._limits)  # so what will never be complete is let go of at once
             self._pending = None
-            try:
-                await trio.aclose_forcefully(self._stream)
-            finally:
-                let_go(self._stream)
+            await trio.aclose_forcefully(self._stream)
         assert self.reason is not None
         return self.reason
 
@@ -460,11 +457,11 @@ class Connection:
 
     async def _receive(self) -> int:
         place = self._decoder.place_now
-        if place is not None and self._socket is not None and place.nbytes >= IN_PLACE_BYTES:
-            count = await self._socket.recv_into(place)
+        if place is not None and self._receive_into is not None and place.nbytes >= IN_PLACE_BYTES:
+            count = await self._receive_into(place)
             self._decoder.placed(count)
         else:
-            in_place = self._socket is not None and self._decoder.is_between_pieces
+            in_place = self._receive_into is not None and self._decoder.is_between_pieces
             data = await self._receive_some(BETWEEN_BYTES if in_place else RECEIVE_BYTES)
             count = len(data)
             self._decoder.feed(bytes(data))

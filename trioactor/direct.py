@@ -15,28 +15,31 @@ from typing import TypeAlias
 
 import trio
 
-# Takes data, and returns how many bytes of it are on their way; 0 when there is no room, or something is
-# wrong, which then shows in the next send that waits.
-SendNow: TypeAlias = Callable[[bytes], int]
+# Takes data, and returns what has to be sent by waiting, perhaps with nothing in it; None when all is on its
+# way. Where something is wrong, that is all of it, and it shows in the next send that waits.
+SendNow: TypeAlias = Callable[[bytes], bytes | None]
 
 
 # Waits for data, and returns some of it, at most so many bytes; none after the end.
 Receive: TypeAlias = Callable[[int], Awaitable[bytes | bytearray]]
 
+# Waits for data, puts it there, and returns how many bytes it is; 0 after the end.
+ReceiveInto: TypeAlias = Callable[[memoryview], Awaitable[int]]
+
 
 def direct_for(stream: trio.abc.Stream) -> SendNow | None:
     """Return the way past the scheduler, None when the stream has none.
 
-    A socket of the kernel's has one, and a socket with a method `send_now`, like those of a virtual network.
-    TLS has none: what is sent there changes the state of its stream.
+    A socket of the kernel's has one, a socket with a method `send_now`, like those of a virtual network, and
+    a `TlsStream`.
     """
     if not isinstance(stream, trio.SocketStream):
-        return None
+        return getattr(stream, "send_now", None)
     own = stream.socket
-    send_now: SendNow | None = getattr(own, "send_now", None)
-    if send_now is None and _is_the_kernels(own):
-        send_now = partial(_write, own)
-    return None if send_now is None else partial(_sent, send_now)
+    write: Callable[[bytes], int] | None = getattr(own, "send_now", None)
+    if write is None and _is_the_kernels(own):
+        write = partial(_write, own)
+    return None if write is None else partial(_left_of, write)
 
 
 def receive_for(stream: trio.abc.Stream) -> Receive:
@@ -44,6 +47,13 @@ def receive_for(stream: trio.abc.Stream) -> Receive:
     if isinstance(stream, trio.SocketStream) and _is_the_kernels(stream.socket):
         return _Receiver(stream.socket)
     return stream.receive_some
+
+
+def receive_into_for(stream: trio.abc.Stream) -> ReceiveInto | None:
+    """Return how to receive from a stream without a copy, None when it cannot do that."""
+    if isinstance(stream, trio.SocketStream):
+        return stream.socket.recv_into
+    return getattr(stream, "receive_into", None)
 
 
 class _Receiver:
@@ -74,8 +84,9 @@ def _write(own: trio.socket.SocketType, data: bytes) -> int:
     return os.write(own.fileno(), data)  # the number is -1 when it is closed
 
 
-def _sent(send_now: SendNow, data: bytes) -> int:
+def _left_of(write: Callable[[bytes], int], data: bytes) -> bytes | None:
     try:
-        return send_now(data)
+        count = write(data)
     except OSError:
-        return 0
+        return data
+    return None if count == len(data) else data[count:]

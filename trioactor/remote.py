@@ -28,7 +28,7 @@ from trioactor.link import Address, Link, LinkHome, RemoteTarget
 from trioactor.ports import holder_of
 from trioactor.ref import ActorRef
 from trioactor.shapes import Mismatch, RefShape, Shape
-from trioactor.tls import Certificates, Contexts, identity_of, let_go, raise_if_tls_failed
+from trioactor.tls import Certificates, Contexts, raise_if_tls_failed
 from trioactor.turns import Turns
 from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
@@ -247,14 +247,12 @@ class Remote:
         """Do the handshakes, TLS first. Raises what `shake_hands` and `Contexts.wrap` raise."""
         identity: tuple[str, ...] = ()
         if self._tls is not None:
-            secure = await self._tls.wrap(stream, address[0] if dialled else None)
-            stream, identity = secure, identity_of(secure)
+            stream = secure = await self._tls.wrap(stream, address[0] if dialled else None)
+            identity = secure.names()
         try:
             return await shake_hands(stream, self._greeter, self.limits, self._hello(), address, identity)
-        except BaseException as error:
-            let_go(stream)  # whoever called closes what is below it
-            if isinstance(error, trio.BrokenResourceError):
-                raise_if_tls_failed(error)
+        except trio.BrokenResourceError as error:
+            raise_if_tls_failed(error)
             raise
 
     def _link_for(self, greeted: Greeted) -> Link:

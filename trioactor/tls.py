@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass
-from typing import Any, cast
 
 import trio
 from cbor2 import dumps
@@ -20,6 +19,7 @@ from cbor2 import dumps
 from trioactor.errors import CannotUseCertificate, HandshakeError
 from trioactor.frames import Goodbye
 from trioactor.framing import encode_frame
+from trioactor.tls_stream import TlsStream
 
 LAST_WORDS_SECONDS = 1.0
 LAST_WORDS_BYTES = 64 * 1024  # that are read from a peer so that it gets our last words
@@ -64,6 +64,7 @@ class Certificates:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # of TLS 1.2: work for us that costs peers nothing
         if server:
             context.num_tickets = 0  # no session is ever taken up again, and they are a third of a handshake
         try:
@@ -126,9 +127,7 @@ class Contexts:
     def _read(self) -> dict[bool, ssl.SSLContext]:
         return {server: self.certificates.context(server=server) for server in (True, False)}
 
-    async def wrap(
-        self, stream: trio.abc.Stream, dialled_host: str | None
-    ) -> trio.SSLStream[trio.abc.Stream]:
+    async def wrap(self, stream: trio.abc.Stream, dialled_host: str | None) -> TlsStream:
         """Do the TLS handshake.
 
         Args:
@@ -140,36 +139,18 @@ class Contexts:
             HandshakeError: It failed; the text says on which side and why.
             trio.BrokenResourceError: The connection broke.
         """
-        server = dialled_host is None
-        tap = _Tap(self.context(server=server))
-        secure = trio.SSLStream(
-            stream,
-            cast(ssl.SSLContext, tap),  # trio calls nothing but wrap_bio
-            server_hostname=dialled_host,
-            server_side=server,
-            https_compatible=True,  # whether a message was cut off is seen from the frames
-        )
+        secure = TlsStream(stream, self.context(server=dialled_host is None), dialled_host)
         try:
-            await secure.do_handshake()
+            await secure.handshake()
         except trio.BrokenResourceError as error:
-            await _say_last_words(stream, tap.outgoing.read(), error)
-            let_go(secure)
+            await _say_last_words(stream, secure.last_words(), error)
             raise_if_tls_failed(error)
             raise
         return secure
 
 
-def identity_of(secure: trio.SSLStream[trio.abc.Stream]) -> tuple[str, ...]:
-    """Return the names and addresses in the peer's certificate; none when it was not verified."""
-    certificate: dict[str, Any] = secure.getpeercert() or {}
-    return tuple(name for _, name in certificate.get("subjectAltName", ()))
-
-
 async def _say_last_words(stream: trio.abc.Stream, words: bytes, error: trio.BrokenResourceError) -> None:
-    """Tell the peer why the handshake failed, and see that it can read that.
-
-    OpenSSL writes an alert for it, which trio leaves in the buffer when it gives the stream up.
-    """
+    """Tell the peer why the handshake failed, with OpenSSL's alert, and see that it can read that."""
     if not words and _reason(error) in _NOT_TLS:
         words = encode_frame(_TLS_ONLY)
     with trio.move_on_after(LAST_WORDS_SECONDS):
@@ -184,36 +165,10 @@ async def _say_last_words(stream: trio.abc.Stream, words: bytes, error: trio.Bro
             return
 
 
-class _Tap:
-    """Stands before a context, and keeps hold of what OpenSSL wants to have sent."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        self.outgoing = ssl.MemoryBIO()
-
-    def wrap_bio(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_side: bool, server_hostname: str | None
-    ) -> ssl.SSLObject:
-        """See `ssl.SSLContext.wrap_bio`."""
-        self.outgoing = outgoing
-        return self._context.wrap_bio(
-            incoming, outgoing, server_side=server_side, server_hostname=server_hostname
-        )
-
-
 def raise_if_tls_failed(error: trio.BrokenResourceError) -> None:
     """Raise the error that says why TLS failed; return when it was not TLS that failed."""
     if isinstance(error.__cause__, ssl.SSLError):
         raise HandshakeError(in_plain_words(error.__cause__)) from error
-
-
-def let_go(stream: trio.abc.Stream) -> None:
-    """Let go of what OpenSSL holds for a stream that is closed: 50 KiB, if it is one of TLS.
-
-    trio's stream refers to itself, so it would stay until a collector comes by, and a crowd comes sooner.
-    """
-    if isinstance(stream, trio.SSLStream):
-        vars(stream).clear()
 
 
 def in_plain_words(error: BaseException) -> str:

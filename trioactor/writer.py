@@ -21,6 +21,7 @@ from trioactor.direct import SendNow
 from trioactor.framing import HEADER_BYTES, Buffer, cut
 from trioactor.limits import Limits
 from trioactor.outbox import Load, Outbox
+from trioactor.tls_stream import PLAINTEXT_BYTES
 
 # So many small frames, or so many bytes of them, go in one send.
 FRAMES_PER_SEND = 64
@@ -36,8 +37,8 @@ NOTED_BYTES = 256 * 1024
 # What is sent from where it was said; more is work, and that is for the task.
 AT_ONCE_BYTES = 4 * 1024
 
-# What is handed to TLS at once: larger pieces make OpenSSL and trio move the rest again and again.
-TLS_BYTES = 64 * 1024
+# What is handed to TLS at once: what it has taken is under way, so this is the step in which `written` grows.
+TLS_BYTES = PLAINTEXT_BYTES
 
 Written = Callable[[], None]
 
@@ -154,9 +155,9 @@ class Writer:
             self._collected = buffers, loads
             return False
         data = b"".join(buffers)
-        count = self._hand_over_now(send_now, data)
-        if count < len(data):
-            self._collected = [data[count:]], loads
+        left = self._hand_over_now(send_now, data)
+        if left is not None:
+            self._collected = [left], loads
             return False
         for load in loads:
             self._outbox.written(load)
@@ -283,17 +284,17 @@ class Writer:
         if small:
             await self._hand_over(b"".join(small))
 
-    def _hand_over_now(self, send_now: SendNow, data: bytes) -> int:
-        count = send_now(data)
+    def _hand_over_now(self, send_now: SendNow, data: bytes) -> bytes | None:
+        left = send_now(data)
         self.sends += 1
-        self.written += count
-        return count
+        self.written += len(data) - len(left or b"")
+        return left
 
     async def _hand_over(self, data: Buffer) -> None:
         self.sends += 1
         self.began_at = trio.current_time()
         view = memoryview(data)
-        while view:
+        while True:
             if self._socket is not None:
                 count = await self._socket.send(view)
             else:
@@ -301,6 +302,8 @@ class Writer:
                 await self._stream.send_all(view[:count])
             self.written += count
             view = view[count:]
+            if not view:
+                break
         self.began_at = None
 
 

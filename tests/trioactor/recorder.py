@@ -86,10 +86,10 @@ class Recorder:
             self.written(writer, data)
             await hand_over(writer, data)
 
-        def hand_over_now_and_note(writer: Writer, send_now: SendNow, data: bytes) -> int:
-            count = hand_over_now(writer, send_now, data)
-            self.written(writer, data[:count])
-            return count
+        def hand_over_now_and_note(writer: Writer, send_now: SendNow, data: bytes) -> bytes | None:
+            left = hand_over_now(writer, send_now, data)
+            self.written(writer, data[: len(data) - len(left or b"")])
+            return left
 
         def encode_and_note(payload: bytes) -> bytes:
             self.framed(payload)

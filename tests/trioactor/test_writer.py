@@ -69,11 +69,11 @@ class Desk(trio.abc.SendStream):
         self.writer.send_now = self._send_now
         self.outbox.open((100, 1_000_000), 1_000_000, together=True)
 
-    def _send_now(self, data: bytes) -> int:
+    def _send_now(self, data: bytes) -> bytes | None:
         count = min(self.room, len(data))
         self.room -= count
         self.at_once += data[:count]
-        return count
+        return data[count:] or None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint()
