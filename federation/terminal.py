@@ -170,7 +170,9 @@ class Picture:
         yield self._progress(width)
         people = self._people()
         yield people
-        notices = [self._notice(notice) for notice in view.notices[-NOTICES_SHOWN:]]
+        # In the order of their times: what the Provider tells is heard later than what the launcher sees.
+        last = sorted(view.notices[-NOTICES_SHOWN:], key=lambda notice: notice.at_seconds)
+        notices = [self._notice(notice) for notice in last]
         # Title, progress, the two heads, the empty line between them, and the line of the cursor.
         taken = 6 + people.row_count + sum(math.ceil(notice.cell_len / width) for notice in notices)
         shown = FINAL_ROUNDS_SHOWN if self.final else max(LEAST_ROUNDS_SHOWN, console.size.height - taken)

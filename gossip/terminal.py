@@ -6,7 +6,7 @@ Both are renderings of a `NetworkView` and nothing else. Progress goes to stderr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -107,6 +107,14 @@ HEADS = (
 )
 LEFT = {0, 1, 10}
 
+# How wide the columns become, the first by the names: of values as they usually are, since a column that
+# comes and goes with a digit is worse than one that is not there.
+WIDTHS = (0, 10, 7, 13, 8, 6, 8, 7, 7, 6, 12)
+BETWEEN = 2  # cells between two columns, as rich draws them
+
+# What a narrow terminal leaves out, in this order, rather than a part of everything.
+LEAST_NEEDED = ("distance", "heard", "models", "out", "in", "live")
+
 
 def _cells(view: NetworkView, peer: PeerView, now_seconds: float) -> tuple[str, ...]:
     state = peer.state
@@ -126,6 +134,17 @@ def _cells(view: NetworkView, peer: PeerView, now_seconds: float) -> tuple[str, 
         age_in_words(now_seconds - peer.heard_seconds),
         state.average[:SHORT_SHA],
     )
+
+
+def _places(names: Iterable[str], width: int) -> list[int]:
+    """Return which columns there is room for, in their order. Where that is too little, the rest is cut."""
+    widths = [max(map(len, (*names, "peer"))), *WIDTHS[1:]]
+    shown = list(range(len(HEADS)))
+    for name in LEAST_NEEDED:
+        if sum(widths[place] + BETWEEN for place in shown) - BETWEEN <= width:
+            break
+        shown.remove(HEADS.index(name))
+    return shown
 
 
 def _span(values: list[float]) -> str:
@@ -192,7 +211,7 @@ class Picture:
             f"  {view.source}" if view.source else ""
         )
         yield self._progress(options.max_width)
-        yield self._table(max(3, console.size.height - 5 - lines))
+        yield self._table(max(3, console.size.height - 5 - lines), options.max_width)
         for notice in notices:
             clock = _clock(notice.at_seconds - view.began_seconds)
             yield _wrapped(f"{clock}  {notice.text}", "yellow")
@@ -218,14 +237,16 @@ class Picture:
                 text.append(bar(view.least_round / view.rounds, cells), "cyan")
         return text.append(clock).append(words, "green" if view.converged else "")
 
-    def _table(self, most: int) -> Table:
+    def _table(self, most: int, width: int) -> Table:
         from rich.table import Table
 
+        peers = list(self.view.peers.values())[:most]
+        shown = _places((peer.name for peer in peers), width)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for place, head in enumerate(HEADS):
-            table.add_column(head, justify="left" if place in LEFT else "right", no_wrap=True)
+        for place in shown:
+            table.add_column(HEADS[place], justify="left" if place in LEFT else "right", no_wrap=True)
         common = self.view.common_average
-        for peer in list(self.view.peers.values())[:most]:
+        for peer in peers:
             cells: list[str | Text] = list(_cells(self.view, peer, self.now_seconds))
             cells[1] = _styled(peer.doing, STYLES.get(peer.doing, "yellow"))
             if peer.state is not None:
@@ -233,7 +254,7 @@ class Picture:
                 cells[-1] = _styled(peer.state.average[:SHORT_SHA], "green" if held else "yellow")
                 if peer.state.accuracy is not None:
                     cells[3] = _styled(number(peer.state.accuracy, 3), "bold")
-            table.add_row(*cells)
+            table.add_row(*(cells[place] for place in shown))
         return table
 
 

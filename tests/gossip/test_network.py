@@ -6,12 +6,13 @@ import io
 from dataclasses import replace
 from random import Random
 
+import pytest
 from rich.console import Console
 
 from gossip import GossipState
 from gossip.agreement import Agreement
 from gossip.network import MAX_NOTICES, NetworkView
-from gossip.terminal import LiveNetwork, Picture, PlainNetwork, new_lines, summary, table_lines
+from gossip.terminal import HEADS, LiveNetwork, Picture, PlainNetwork, new_lines, summary, table_lines
 
 ONE, OTHER = "1" * 64, "2" * 64
 
@@ -98,6 +99,8 @@ def test_the_table_is_aligned_and_has_a_row_for_each_peer() -> None:
     )
 
     assert [line.split()[0] for line in lines] == ["peer", "a", "c", "longer"]
+    for head in ("round", "accuracy on D", "distance", "live", "in", "out", "average"):
+        assert head in lines[0]
     assert lines[1].index("0.750") == lines[3].index("0.750")
     assert "3 of 3" in lines[1]
     assert "2 MB" in lines[1]
@@ -126,6 +129,17 @@ def test_the_picture_fits_into_a_small_terminal() -> None:
 
     assert len(lines) <= 12
     assert all(sum(segment.cell_length for segment in line) <= 60 for line in lines)
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(110, []), (80, ["distance", "models", "out", "heard"])])
+def test_a_narrow_terminal_has_fewer_columns_and_whole_ones(width: int, left_out: list[str]) -> None:
+    view = network(*(state(peer) for peer in "abc"))
+    console = Console(file=io.StringIO(), width=width, height=20, color_system=None)
+    console.print(Picture(view, 0.0))
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]
+
+    assert "\u2026" not in drawn
+    assert [head for head in HEADS if head not in drawn] == left_out
 
 
 def test_the_summary_tells_what_gossip_has_brought() -> None:
