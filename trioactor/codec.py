@@ -523,7 +523,8 @@ def _message_frame(frame: list[Any], size: int) -> MessageFrame:
     headers = frame[2]
     if len(frame) != 3 or type(headers) is not dict or not headers.keys() <= _HEADER_KEYS:
         raise WireError("a message frame is [actor, message] or [actor, message, {ask, ttl, chain, user}]")
-    ask, ttl, chain, user = (headers.get(key) for key in ("ask", "ttl", "chain", "user"))
+    ask, ttl = headers.get("ask"), headers.get("ttl")
+    chain, user = headers.get("chain"), headers.get("user")
     sound = (
         (ask is None or (type(ask) is int and 0 <= ask <= MOST_COUNT))
         and (ttl is None or (type(ttl) in (int, float) and 0 <= ttl < MOST_SECONDS))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -71,8 +70,10 @@ class _Receiver:
     async def _wait_and_read(self, most: int) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            with suppress(BlockingIOError):
+            try:
                 return os.read(self._socket.fileno(), most)
+            except BlockingIOError:  # somebody was quicker: trio wakes all that wait
+                continue
 
 
 def _is_the_kernels(own: trio.socket.SocketType) -> bool:

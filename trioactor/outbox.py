@@ -260,7 +260,7 @@ class Outbox:
             self._list(channel, at_once=envelope.reply_to is not None and len(self._asks) == 1)
 
     def _parcel(self, channel: Channel, envelope: Envelope, packed: Packed) -> Parcel:
-        codec, message = self._codec, envelope.message
+        codec = self._codec
         if envelope.reply_to is None and envelope.headers is NO_HEADERS:
             return Parcel(envelope, codec.complete(channel.target, packed), channel)
         encoded = codec.complete(channel.target, packed, headers_follow=True)
@@ -268,7 +268,7 @@ class Outbox:
         if envelope.reply_to is None:
             return Parcel(envelope, encoded, channel, user=user)
         self._next_ask += 1
-        parcel = Parcel(envelope, encoded, channel, self._next_ask, codec.reply_shape(message), user)
+        parcel = Parcel(envelope, encoded, channel, self._next_ask, packed[0].reply, user)
         self._asks[self._next_ask] = parcel
         self._by_envelope[envelope] = parcel
         return parcel
@@ -461,7 +461,8 @@ class Outbox:
     def _is_over(self, parcel: Parcel) -> bool:
         """Give a message its end that must not be sent any more, or cannot be sent to this peer."""
         error: DeliveryError
-        if parcel.envelope.expires_at <= trio.current_time():
+        expires_at = parcel.envelope.expires_at
+        if expires_at != NEVER and expires_at <= trio.current_time():
             outcome = "expired"
             error = Expired("the deadline passed while the question waited for the connection; it never ran")
         elif parcel.size > self._peer_message_bytes:

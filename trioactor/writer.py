@@ -287,7 +287,7 @@ class Writer:
     def _hand_over_now(self, send_now: SendNow, data: bytes) -> bytes | None:
         left = send_now(data)
         self.sends += 1
-        self.written += len(data) - len(left or b"")
+        self.written += len(data) if left is None else len(data) - len(left)
         return left
 
     async def _hand_over(self, data: Buffer) -> None:
