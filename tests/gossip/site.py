@@ -22,7 +22,7 @@ from gossip.plan import Over, Plan, World
 from gossip.roles import actor_of, supervisor_of
 from gossip.store import GossipStore, PeerStore
 from persistence import GossipPersistence, NewRun
-from trioactor import ActorRef, ActorSystem, ChildSpec, Middleware, Supervisor
+from trioactor import ActorRef, ActorSystem, ChildSpec, Health, Middleware, Supervisor
 from trioactor.testing import Node, Simulation
 
 PORT = 7000
@@ -75,6 +75,7 @@ class Site:
         make_peer: Makes its peer, once for each life of the actor.
         run: The run that it is part of.
         receive: Sees what its system receives.
+        health: How its supervisor finds out that it is stuck; None: it does not ask.
         make_region: Makes what it trains on, and what averages are scored on, of a name and a number.
     """
 
@@ -93,6 +94,7 @@ class Site:
     make_peer: Callable[[Plan, Learner, World], GossipPeer] = GossipPeer
     run: str = TOY
     receive: Sequence[Middleware] = ()
+    health: Health | None = None
     make_region: Callable[[str, int], Region] = toy_region
 
     @property
@@ -159,7 +161,8 @@ class Site:
 
             await system.listen(node.name, PORT)
             await system.actor_of(
-                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")]), supervisor_of(self.run)
+                lambda: Supervisor([ChildSpec(make, "peer", restart="transient")], health=self.health),
+                supervisor_of(self.run),
             )
             self.system = system
             task_status.started()

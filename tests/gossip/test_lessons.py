@@ -62,6 +62,7 @@ LESSONS = {
         "test_membership.py::test_after_standing_still_nobody_is_blamed",
         "test_membership.py::test_one_suspected_after_we_stood_still_has_no_more_time_than_others",
         "test_membership.py::test_one_that_hears_nobody_blames_itself_and_kills_nobody",
+        "test_membership.py::test_two_that_cannot_reach_each_other_are_vouched_for_by_the_others",
     ),
     "a partition does not heal (swift-cluster-membership#37)": (
         "test_membership.py::test_a_partition_heals_by_itself",
@@ -95,6 +96,17 @@ LESSONS = {
     ),
     "heartbeats of all to all (p2pfl#87)": (
         "test_lessons.py::test_what_a_peer_sends_does_not_grow_with_the_number_of_peers",
+    ),
+    "one that is slow holds up all others, or is left behind (disco#1109)": (
+        "test_pace.py::test_one_that_does_not_keep_up_costs_one_wait_and_no_more",
+        "test_pace.py::test_one_that_is_heard_of_again_is_waited_for_again",
+        "test_peer.py::test_a_peer_that_stands_still_holds_up_nobody",
+    ),
+    "a frame of a stranger ends the listener, or fills its memory (ddht#265, linehaul#35, memberlist#357)": (
+        "../trioactor/test_connection.py::test_strange_bytes_are_turned_away",
+        "../trioactor/test_connection.py::test_a_peer_that_breaks_the_protocol_is_cut_off_and_nobody_else",
+        "../trioactor/test_codec.py::test_a_hostile_frame_is_refused_and_costs_little_memory",
+        "../trioactor/test_codec.py::test_no_tag_from_0_to_66000_builds_anything",
     ),
     "two networks mix, for an address has passed from one to the other": (
         "test_peer.py::test_two_networks_do_not_mix_although_one_has_an_address_of_the_other",

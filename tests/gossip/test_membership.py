@@ -617,6 +617,17 @@ def test_one_that_hears_nobody_blames_itself_and_kills_nobody() -> None:
     assert all(len(node.view.membership.live) == 7 for node in net.nodes.values())
 
 
+def test_two_that_cannot_reach_each_other_are_vouched_for_by_the_others() -> None:
+    """Half a partition: both are alive for the rest, so they are for each other."""
+    net = Net(8, probing=True, seed=7)
+    net.run(20)
+    net.cut([peer_name(0)], [peer_name(1)])
+    net.run(200)
+    for node in net.nodes.values():
+        assert node.view.membership.take_changes() == []
+        assert node.view.membership.health == 0
+
+
 def test_a_restart_of_all_at_once_leaves_nobody_dead() -> None:
     """Everybody comes back with a newer life while accusations are still about (memberlist#311)."""
     net = Net(24, probing=True, seed=10)

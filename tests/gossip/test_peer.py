@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import trio
 
 from gossip import ReplicaId
 from gossip.identity import life_of
+from gossip.peer import GossipPeer, Handled
 from gossip.store import Changes, PeerStore
 from persistence import FileMoved, GossipPersistence, PeerMetricsRow
 from tests.gossip.site import PORT, Network, Site, with_plan
+from trioactor import Health
 from trioactor.testing import Link, Simulation, simulate
 from trioactor.testing import Network as VirtualNetwork
 from trioactor.testing.pytest_plugin import RunSeeds, simulation
 
 __all__ = ["simulation"]
+
+T = TypeVar("T")
 
 
 def life(site: Site) -> int:
@@ -443,6 +448,53 @@ def test_an_actor_that_fails_begins_another_life_in_the_same_process(tmp_path: P
         await net.until_converged(120)
         assert failed
         assert life(net.sites["b"]) == 2
+
+    simulate(main)
+
+
+def test_a_peer_in_a_long_round_answers_its_supervisor(tmp_path: Path) -> None:
+    """A round that takes long is no illness: it is trained beside the mailbox."""
+
+    takes_seconds = 10.0
+
+    async def slowly(work: Callable[[Callable[[], bool]], T]) -> T:
+        await trio.sleep(takes_seconds)
+        return work(lambda: False)
+
+    async def main(sim: Simulation) -> None:
+        nonlocal takes_seconds
+        net = Network(sim, tmp_path, "ab", rounds=2, patience_seconds=300.0)
+        site = net.sites["b"]
+        site.health = Health(interval_seconds=1.0, timeout_seconds=1.0, max_missed=2)
+        site.offload = slowly
+        await net.start()
+        await net.until_converged(3600)
+        assert life(site) == 1
+        takes_seconds = 0.0  # so that it can end
+
+    simulate(main)
+
+
+def test_a_peer_that_is_stuck_begins_another_life(tmp_path: Path) -> None:
+    class GetsStuck(GossipPeer):
+        async def receive(self, message: Handled) -> Any:
+            if self._standing.round == 2 and not stuck:
+                stuck.append(trio.current_time())
+                await trio.sleep_forever()
+            return await super().receive(message)
+
+    stuck: list[float] = []
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc", rounds=5)
+        site = net.sites["b"]
+        site.health = Health(interval_seconds=1.0, timeout_seconds=1.0, max_missed=2)
+        site.make_peer = GetsStuck
+        await net.start()
+        await net.until_converged(120)
+        assert stuck
+        assert life(site) == 2
+        assert recorded(site) == [1, 2, 3, 4, 5]
 
     simulate(main)
 

@@ -16,7 +16,7 @@ from tests.simulation.gossip_net import Net, Node, peer_name
 
 MODEL_BYTES = 64
 SETTLE_ROUNDS = 2.0
-NEWS_SECONDS_PER_PEER = 0.75  # so long the news that peers are there goes round, told with pings
+CALM_SECONDS = 8.0  # after which nothing is on its way any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,8 @@ def idle_traffic(peers: int, rounds: int) -> IdleTraffic:
         net.publish(peer_name(number), peer_name(number).encode() * 8)
     net.rounds_until(lambda node: len(node.view.models.infos()) == min(peers, 16))
     net.counted = False
-    net.run(8.0 + NEWS_SECONDS_PER_PEER * peers)
+    net.forget_news()
+    net.run(CALM_SECONDS)
     net.counted = True
     net.traffic.clear()
     net.run(rounds * net.timing.round_seconds)

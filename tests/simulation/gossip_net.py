@@ -204,6 +204,13 @@ class Net:
             node.view.membership.take_changes()
             self._wake_on_time(node)
 
+    def forget_news(self) -> None:
+        """Let all that is told with pings be old, as it is once it was told some times: that takes long."""
+        for node in self.nodes.values():
+            news = node.view.membership._news
+            while news.take(""):
+                pass
+
     def start(
         self,
         name: str,
