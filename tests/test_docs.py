@@ -163,6 +163,34 @@ def test_links_lead_somewhere(document: str) -> None:
     assert not broken
 
 
+NAMED = r"`([\w/]+\.(?:py|md))(?::(\w+))?`"
+
+
+def test_the_way_through_the_code_leads_along_files_and_functions_that_are_there() -> None:
+    files = [*ROOT.glob("*.md")]
+    files += [path for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob("*.*")]
+    for name, function in re.findall(NAMED, read("CONTRIBUTING.md")):
+        there = [path for path in files if f"/{path.relative_to(ROOT)}".endswith(f"/{name}")]
+        assert there, f"CONTRIBUTING.md names {name}"
+        defined = rf"(def|class) {function}\b" if function else ""
+        assert any(re.search(defined, path.read_text()) for path in there), (
+            f"CONTRIBUTING.md names {function}"
+        )
+
+
+@pytest.mark.parametrize(
+    "package", [*PACKAGES, "trioactor/testing", "federation/learning", "federation/simulation"]
+)
+def test_a_package_says_what_it_is_what_it_is_not_and_where_to_go_on(package: str) -> None:
+    """In words, and in modules that are there."""
+    said = importlib.import_module(package.replace("/", ".")).__doc__
+    assert said is not None
+
+    assert re.search(r"\bno(t|thing)?\b", said), f"{package} does not say what it is not"
+    assert [name for name, _ in re.findall(NAMED, said) if not (ROOT / package / name).exists()] == []
+    assert len(re.findall(NAMED, said)) > 4, f"{package} does not say where to go on"
+
+
 def test_the_changelog_says_what_is_new() -> None:
     section = read("CHANGELOG.md").split("\n## ")[1]
 

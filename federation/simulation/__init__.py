@@ -10,6 +10,13 @@ same data with the same seed. What stands in for the world, who is slow, lost or
     result.accuracy, result.weights, result.seconds
 
 `bin/simulate-federation` is the same on the command line.
+
+It is no test of the runtime, whose actors and connections are not in it: `trioactor.testing` plays those. A
+worker that is lost here is a line of a plan.
+
+Where to go on: `scenario.py` says what becomes of workers, `agenda.py` and `ground.py` play a round in
+virtual time, `simulation.py` a run. `sources.py` and `data.py` have the samples, `engine.py` is the seam to
+where training is done, `trainer.py` what is done there, and `record.py` what is kept of it.
 """
 
 from federation.simulation.config import SimulationConfig
