@@ -27,7 +27,7 @@ from gossip.keeper import Keeper
 from gossip.places import PEER, REPORTER, placed, places
 from gossip.standing import Standing
 from gossip.store import Changes, GossipStore, Remembered
-from persistence import GossipEventRow, GossipPersistence, PeerStateRow
+from persistence import GossipEventRow, GossipPersistence, PeerMetricsRow, PeerStateRow
 from tests.gossip.site import RUN, toy_region
 from trioactor import ActorRef
 
@@ -62,6 +62,18 @@ def test_what_was_saved_is_remembered(path: Path) -> None:
     assert found.models == ((MODEL, DATA), (withdrawn, b""))
     assert found.peers == (PEER_INFO,)
     assert found.round == 4
+
+
+def test_a_snapshot_and_the_round_that_it_speaks_of_are_one_commit(path: Path) -> None:
+    row = PeerMetricsRow(peer="a", round=4, at_unix=0.0, seconds=0.5, train_loss=0.25)
+    statements: list[str] = []
+    with closing(open_store(path)) as store:
+        store._record.database._connection.set_trace_callback(statements.append)
+        store.save(Changes(state(round=4), (MODEL,), ((MODEL.content, DATA),), (PEER_INFO,), metrics=row))
+        assert statements.count("COMMIT") == 1
+        found = store.load()
+
+    assert (found.round, found.metrics) == (4, row)
 
 
 def test_a_peer_that_is_forgotten_is_not_remembered(path: Path) -> None:
