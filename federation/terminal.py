@@ -183,7 +183,7 @@ class Picture:
 
     def _title(self) -> Text:
         view = self.view
-        title = _styled(f"run {view.run}" if view.run else "starting the roles", "bold")
+        title = styled(f"run {view.run}" if view.run else "starting the roles", "bold")
         if view.source:
             title.append(f"  {data_in_words(view)}")
         return title
@@ -191,18 +191,18 @@ class Picture:
     def _progress(self, width: int) -> Text:
         view = self.view
         if not view.rounds_planned or view.started_seconds is None:
-            return _styled("waiting for all roles to be there", "dim")
+            return styled("waiting for all roles to be there", "dim")
         until = self.now_seconds if view.ended_seconds is None else view.ended_seconds
         done = view.finished_count / max(1, view.rounds_planned - view.first_round + 1)
         begun = view.rounds[-1].number if view.rounds else view.first_round - 1
-        text = _styled(f"round {begun} of {view.rounds_planned} ", "")
-        clock = f" {_clock(until - view.started_seconds)}"
+        text = styled(f"round {begun} of {view.rounds_planned} ", "")
+        clock = f" {clock_in_words(until - view.started_seconds)}"
         cells = min(MOST_BAR_CELLS, width - text.cell_len - len(clock))
         return text.append(bar(done, max(cells, 1)), "cyan").append(clock)
 
     def _notice(self, notice: Notice) -> Text:
         since = notice.at_seconds - (self.view.started_seconds or notice.at_seconds)
-        return _wrapped(f"{_clock(since)}  {notice.text}", "yellow")
+        return wrapped(f"{clock_in_words(since)}  {notice.text}", "yellow")
 
     def _people(self) -> Table:
         table = _table("role", "state", "for", ">samples", ">training loss", ">accuracy", ">sent")
@@ -216,7 +216,7 @@ class Picture:
 
     def _service(self, role: str, state: str) -> Text:
         busy = role == "provider" and state == "ready"
-        return _styled(self.view.status, "green") if busy else _state(state)
+        return styled(self.view.status, "green") if busy else _state(state)
 
     def _worker(self, worker: WorkerView) -> list[str | Text]:
         return [
@@ -237,7 +237,7 @@ def _rounds(rounds: tuple[RoundView, ...]) -> Table:
         ">round", ">workers", ">training loss", ">loss on D", "accuracy on D", ">seconds", ">bytes"
     )
     for one in rounds:
-        accuracy = _styled(f"{number(one.accuracy, 3):5} ", "bold")
+        accuracy = styled(f"{number(one.accuracy, 3):5} ", "bold")
         if one.accuracy is not None:
             accuracy.append(bar(one.accuracy, 10), "green")
         table.add_row(
@@ -265,16 +265,18 @@ def _table(*heads: str) -> Table:
 
 
 def _state(state: str) -> Text:
-    return _styled(state, "green" if state in GOOD else "red" if state in BAD else "yellow")
+    return styled(state, "green" if state in GOOD else "red" if state in BAD else "yellow")
 
 
-def _styled(text: str, style: str) -> Text:
+def styled(text: str, style: str) -> Text:
+    """Return a text that ends in an ellipsis where there is no room for it."""
     from rich.text import Text
 
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _wrapped(text: str, style: str) -> Text:
+def wrapped(text: str, style: str) -> Text:
+    """Return a text that goes on in the next line where there is no room for it."""
     from rich.text import Text
 
     return Text(text, style=style, overflow="fold")
@@ -322,7 +324,8 @@ def bar(share: float, cells: int) -> str:
     return "━" * (halves // 2) + ("╸" if halves % 2 else "") + " " * (cells - halves // 2 - halves % 2)
 
 
-def _clock(seconds: float) -> str:
+def clock_in_words(seconds: float) -> str:
+    """Return a time that has passed as a clock shows it: 1:05, or 2:00:07 after hours."""
     whole = max(0, int(seconds))
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

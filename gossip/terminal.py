@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from federation.terminal import BAR_CELLS, age_in_words, bar, bytes_in_words, number
+from federation.terminal import (
+    BAR_CELLS,
+    age_in_words,
+    bar,
+    bytes_in_words,
+    clock_in_words,
+    number,
+    styled,
+    wrapped,
+)
 from gossip.network import NetworkView, PeerView
 
 if TYPE_CHECKING:
@@ -207,20 +216,20 @@ class Picture:
         view = self.view
         notices = view.notices[-NOTICES_SHOWN:]
         lines = sum(math.ceil(max(len(notice.text) + 7, 1) / options.max_width) for notice in notices)
-        yield _styled(f"run {view.run}" if view.run else "gossip", "bold").append(
+        yield styled(f"run {view.run}" if view.run else "gossip", "bold").append(
             f"  {view.source}" if view.source else ""
         )
         yield self._progress(options.max_width)
         yield self._table(max(3, console.size.height - 5 - lines), options.max_width)
         for notice in notices:
-            clock = _clock(notice.at_seconds - view.began_seconds)
-            yield _wrapped(f"{clock}  {notice.text}", "yellow")
+            clock = clock_in_words(notice.at_seconds - view.began_seconds)
+            yield wrapped(f"{clock}  {notice.text}", "yellow")
 
     def _progress(self, width: int) -> Text:
         view = self.view
         states = view.states
         if not states:
-            return _styled("waiting for the first peer to say something", "dim")
+            return styled("waiting for the first peer to say something", "dim")
         common = view.common_average
         same = sum(state.average == common for state in states)
         words = (
@@ -228,8 +237,8 @@ class Picture:
             if view.converged
             else f"{same} of {len(view.peers)} peers hold the average {common[:SHORT_SHA] or '-'}"
         )
-        clock = f" {_clock(self.now_seconds - view.began_seconds)}  "
-        text = _styled(f"round {view.least_round}", "")
+        clock = f" {clock_in_words(self.now_seconds - view.began_seconds)}  "
+        text = styled(f"round {view.least_round}", "")
         if view.rounds:
             text.append(f" of {view.rounds} ")
             cells = min(30, width - text.cell_len - len(clock) - len(words))
@@ -248,31 +257,14 @@ class Picture:
         common = self.view.common_average
         for peer in peers:
             cells: list[str | Text] = list(_cells(self.view, peer, self.now_seconds))
-            cells[1] = _styled(peer.doing, STYLES.get(peer.doing, "yellow"))
+            cells[1] = styled(peer.doing, STYLES.get(peer.doing, "yellow"))
             if peer.state is not None:
                 held = peer.state.average == common
-                cells[-1] = _styled(peer.state.average[:SHORT_SHA], "green" if held else "yellow")
+                cells[-1] = styled(peer.state.average[:SHORT_SHA], "green" if held else "yellow")
                 if peer.state.accuracy is not None:
-                    cells[3] = _styled(number(peer.state.accuracy, 3), "bold")
+                    cells[3] = styled(number(peer.state.accuracy, 3), "bold")
             table.add_row(*(cells[place] for place in shown))
         return table
-
-
-def _styled(text: str, style: str) -> Text:
-    from rich.text import Text
-
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _wrapped(text: str, style: str) -> Text:
-    from rich.text import Text
-
-    return Text(text, style=style, overflow="fold")
-
-
-def _clock(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    return f"{whole // 60}:{whole % 60:02}"
 
 
 # --- the end --------------------------------------------------------------------------------

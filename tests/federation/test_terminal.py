@@ -32,7 +32,7 @@ from federation.terminal import (
     number,
     summary,
 )
-from federation.view import RunView, reduce
+from federation.view import Notice, RunView, reduce
 from tests.federation.test_view import BEGIN, ROUND, view_of
 
 
@@ -154,6 +154,15 @@ def test_a_live_screen_leaves_the_whole_run_behind() -> None:
 
     assert text.count("    1   2 of 2") == 1  # only the final picture has room for it
     assert text.endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_what_happened_stands_in_the_order_in_which_it_did() -> None:
+    """Not in that in which it was heard of: the launcher sees a process end before the Provider tells of it."""
+    text = drawn(
+        RunView(notices=(Notice(5.0, "B is lost"), Notice(4.0, "B ended"), Notice(6.0, "B is back")))
+    )
+
+    assert text.index("B ended") < text.index("B is lost") < text.index("B is back")
 
 
 # --- the summary ----------------------------------------------------------------------------
