@@ -157,10 +157,10 @@ def test_a_live_screen_leaves_the_whole_run_behind() -> None:
 
 
 def test_what_happened_stands_in_the_order_in_which_it_did() -> None:
-    """Not in that in which it was heard of: the launcher sees a process end before the Provider tells of it."""
-    text = drawn(
-        RunView(notices=(Notice(5.0, "B is lost"), Notice(4.0, "B ended"), Notice(6.0, "B is back")))
-    )
+    """Not in that in which it was heard of: the launcher sees a process end before the Provider says so."""
+    heard = {5.0: "B is lost", 4.0: "B ended", 6.0: "B is back"}
+    view = RunView(notices=tuple(Notice(at_seconds=at, text=text) for at, text in heard.items()))
+    text = drawn(view)
 
     assert text.index("B ended") < text.index("B is lost") < text.index("B is back")
 
