@@ -1,8 +1,8 @@
 """What is measured of gossip, cell by cell: each cell is a size and a loss, and many seeds.
 
 The networks are those of `gossip_net.py`: the views as they are shipped, in virtual time. A network is
-expensive to set up, so the seeds of a task share one: before each, all chance is drawn anew, and what the
-nodes know stays, as in a network that has run for a while.
+expensive to set up, so the seeds of a task share one: what the nodes know stays, as in a network that has
+run for a while.
 """
 
 from __future__ import annotations
@@ -97,19 +97,28 @@ class Detected:
 
 
 def detection(cell: Cell, seeds: range) -> list[Detected]:
-    """Return for each seed how the crash of one peer was noticed."""
+    """Return for each seed how the crash of one peer was noticed, in a network that has run for a while.
+
+    One that has just begun is slower to tell all: there is something new about everybody.
+    """
+    net = Net(cell.peers, probing=True, exchanging=False, seed=f"detect {cell}/{seeds.start}")
     found = []
-    for seed in seeds:
-        net = Net(cell.peers, loss=cell.loss, probing=True, exchanging=False, seed=f"detect {cell}/{seed}")
+    for _ in seeds:
+        net.forget_news()
+        net.loss = cell.loss
         net.run(net.rng.uniform(2, 4) * net.timing.probe_seconds)
         victim = peer_name(net.rng.randrange(cell.peers))
-        net.crash(victim)
+        crashed = net.crash(victim)
         crashed_at = net.now
         reached: dict[str, float] = {}
         while "everywhere" not in reached:
             net.run(net.timing.probe_seconds / 4)
             _note_statuses(net, victim, reached, (net.now - crashed_at) / net.timing.probe_seconds)
         found.append(Detected(reached["suspected"], reached["dead"], reached["everywhere"]))
+        net.loss = 0.0
+        net.start(victim, crashed.address, crashed.disk, surveyed=False)
+        net.acquaint(net.nodes.values())
+        net.run(CALM_SECONDS)
     return found
 
 
