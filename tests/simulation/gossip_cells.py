@@ -116,8 +116,7 @@ def detection(cell: Cell, seeds: range) -> list[Detected]:
             _note_statuses(net, victim, reached, (net.now - crashed_at) / net.timing.probe_seconds)
         found.append(Detected(reached["suspected"], reached["dead"], reached["everywhere"]))
         net.loss = 0.0
-        net.start(victim, crashed.address, crashed.disk, surveyed=False)
-        net.acquaint(net.nodes.values())
+        net.introduce(net.start(victim, crashed.address, crashed.disk, surveyed=False))
         net.run(CALM_SECONDS)
     return found
 

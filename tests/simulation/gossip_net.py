@@ -204,6 +204,14 @@ class Net:
             node.view.membership.take_changes()
             self._wake_on_time(node)
 
+    def introduce(self, node: Node) -> None:
+        """Let one node and all others know each other."""
+        for other in self.nodes.values():
+            for one, info in ((node, other.view.membership.me), (other, node.view.membership.me)):
+                one.view.membership.learn(info, self.now, info.peer)
+                one.view.membership.take_changes()
+                self._wake_on_time(one)
+
     def forget_news(self) -> None:
         """Let all that is told with pings be old, as it is once it was told some times: that takes long."""
         for node in self.nodes.values():
