@@ -29,6 +29,8 @@ BY_REGION = "regions"
 # More workers than these are compared only where the user wants it: each trains alone for all rounds.
 MOST_COMPARED = 20
 
+OF_ONE_ENGINE = frozenset({"processes", "ray_address"})
+
 ENGINES = ("inline", "processes", "ray")
 
 

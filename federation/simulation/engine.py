@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -25,6 +26,24 @@ PIECE_WORKERS = 256
 
 class EngineFailed(FederationError):
     """An engine cannot train: its processes or its cluster do not start, or are lost again and again."""
+
+
+@contextmanager
+def one_failure() -> Iterator[None]:
+    """Raise one `EngineFailed`, not a group of them, where tasks of a nursery in the block have failed so.
+
+    They fail of one cause, and who waits for the engine is told of that cause.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failures, others = group.split(EngineFailed)
+        if failures is None or others is not None:
+            raise
+        first: BaseException = failures
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from first.__cause__
 
 
 class Engine(Protocol):

@@ -6,15 +6,21 @@ which wakes the trio task that waits. Cancelling that one cancels the Ray task, 
 The samples are put into the object store once; the processes of a machine share what is there. A process, or
 a machine, that is lost has its piece of work trained again elsewhere, by Ray's own retries: the bytes are the
 same, since all chance in it comes from the seed, the worker and the round.
+
+A cluster whose head does not answer for `LOST_SECONDS` is lost, and ends the run with an error: Ray itself
+would go on for a minute and then end this process. What is committed by then is in the record, to be resumed.
+Ray's own farewell takes some 5 s more then.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -27,11 +33,12 @@ import trio
 from threadpoolctl import threadpool_limits
 
 from federation.errors import SettingsError
-from federation.offload import in_thread
+from federation.offload import in_thread, in_thread_left_behind
+from federation.programs import leaves_of
 from federation.simulation.assignment import Answers, Work
 from federation.simulation.config import SimulationConfig
 from federation.simulation.data import Shards
-from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces, trainer_for
+from federation.simulation.engine import Bench, Engine, EngineFailed, in_pieces, one_failure, trainer_for
 from federation.simulation.pool import cores
 from federation.simulation.trainer import Trainer
 
@@ -50,8 +57,16 @@ CANCEL_SECONDS = 1.0
 # What is set even where the user has set it: it holds all that the user's did, as Python has read it.
 OURS = ("PYTHONPATH",)
 
+# How the command line of the process names itself that adds machines to a cluster, in clouds that have them.
+MONITOR = b"monitor.py"
+
 # How long a cluster may take to accept a connection.
 REACH_SECONDS = 10.0
+
+# How often the head of a cluster is asked whether it is there while it trains, and how long it may be gone:
+# it may be restarted, and work that is under way goes on without it. Ray ends the process after 60 s.
+LOOK_SECONDS = 1.0
+LOST_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -86,10 +101,50 @@ async def open_ray(bench: Bench, shards: Shards, config: SimulationConfig) -> As
                 await _reach(config.ray_address)
                 there = await in_thread(lambda _: _connect(str(config.ray_address)))
                 slots = config.processes or there
-            yield RayEngine(bench, await in_thread(lambda _: _put(shards)), slots)
+            head = Head(await in_thread(lambda _: _address_of_head()))
+            yield RayEngine(bench, await in_thread(lambda _: _put(shards)), slots, head)
         finally:
             with trio.CancelScope(shield=True):
                 await in_thread(lambda _: _leave())
+
+
+class Head:
+    """The head of a cluster, as it looks from here.
+
+    Args:
+        address: Its "HOST:PORT".
+
+    Attributes:
+        is_lost: Whether it was gone for too long.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.is_lost = False
+        self._address = address
+        self._asked_at = -math.inf
+        self._gone_since: float | None = None
+
+    async def watch(self) -> None:
+        """Ask again and again whether it is there.
+
+        Raises:
+            EngineFailed: It has not been for too long.
+        """
+        while True:
+            await trio.sleep_until(self._asked_at + LOOK_SECONDS)
+            why = await _why_unreachable(self._address)
+            now = self._asked_at = trio.current_time()
+            if not why:
+                self._gone_since = None
+            elif self._gone_since is None:
+                self._gone_since = now
+            elif now - self._gone_since >= LOST_SECONDS:
+                self.is_lost = True
+                raise EngineFailed(
+                    f"--engine ray: the cluster is gone: its head at {self._address} has not answered for "
+                    f"{now - self._gone_since:.0f} s ({why}); go on with --resume when it runs again, or "
+                    "with --resume and another --engine"
+                )
 
 
 class RayEngine:
@@ -99,23 +154,31 @@ class RayEngine:
         bench: What trains there.
         held: Where in the object store the samples are.
         slots: How many pieces of work a round is cut into at least.
+        head: Of the cluster.
     """
 
-    def __init__(self, bench: Bench, held: Any, slots: int) -> None:
+    def __init__(self, bench: Bench, held: Any, slots: int, head: Head) -> None:
         import ray
 
         self._bench = bench
         self._held = held
         self._slots = slots
+        self._head = head
         self._train_there = ray.remote(max_retries=RETRIES)(train_on_ray)
 
     async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         parts: list[Answers] = []
-        tasks = await in_thread(lambda _: self._submit(work, list(in_pieces(places, self._slots))))
-        async with trio.open_nursery() as nursery:
-            for task in tasks:
-                nursery.start_soon(self._collect, task, parts)
+        with one_failure():
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._head.watch)
+                # What asks a cluster that is gone may never come back: it is left behind then.
+                pieces = list(in_pieces(places, self._slots))
+                tasks = await in_thread_left_behind(lambda _: self._submit(work, pieces))
+                async with trio.open_nursery() as nursery:
+                    for task in tasks:
+                        nursery.start_soon(self._collect, task, parts)
+                watching.cancel_scope.cancel()
         return parts
 
     def _submit(self, work: Work, pieces: Sequence[Sequence[int]]) -> list[Any]:
@@ -140,8 +203,9 @@ class RayEngine:
         try:
             await done.wait()
         except trio.Cancelled:
-            with trio.CancelScope(shield=True):
-                await _end(task, done)
+            if not self._head.is_lost:
+                with trio.CancelScope(shield=True):
+                    await _end(task, done)
             raise
         try:
             parts.extend(future.result())
@@ -180,17 +244,23 @@ async def _reach(address: str) -> None:
     Raises:
         EngineFailed: Nothing does.
     """
+    why = await _why_unreachable(address)
+    if why:
+        raise _unusable(address, why)
+
+
+async def _why_unreachable(address: str) -> str:
+    """Return why nothing accepts a connection at an address; empty where something does, or it names none."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not host or not port.isdigit():  # "auto", say
-        return
-    why = f"no answer within {REACH_SECONDS:g} s"
+        return ""
     with trio.move_on_after(REACH_SECONDS):
         try:
-            await (await trio.open_tcp_stream(host, int(port))).aclose()
-            return
+            await (await trio.open_tcp_stream(host.strip("[]"), int(port))).aclose()
+            return ""
         except OSError as error:
-            why = _in_a_line(error)
-    raise _unusable(address, why)
+            return _in_a_line(next(leaves_of(error.__cause__ or error)))  # what the first attempt met
+    return f"no answer within {REACH_SECONDS:g} s"
 
 
 def _unusable(address: str, why: str) -> EngineFailed:
@@ -241,6 +311,12 @@ def _connect(address: str) -> int:
         raise _unusable(address, _in_a_line(error)) from error
 
 
+def _address_of_head() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def _put(shards: Shards) -> Any:
     import ray
 
@@ -256,13 +332,28 @@ def _cancel(task: Any) -> None:
 def _leave() -> None:
     import ray
 
+    _end_monitor()
     ray.shutdown()
+
+
+def _end_monitor() -> None:
+    """End the process of a cluster of ours that would scale it, without a word.
+
+    Asked in Ray's way it does not end, and Ray waits a second before it uses force. It holds nothing.
+    """
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (path / "cmdline").read_bytes().split(b"\0") if parent == os.getpid() else []
+            if any(word.endswith(MONITOR) for word in words):
+                os.kill(int(path.name), signal.SIGKILL)
 
 
 def _for_a_cluster_here() -> dict[str, str]:
     """Return what Ray is told by the environment of a cluster that is ours alone."""
     return {
         "RAY_USAGE_STATS_ENABLED": "0",  # no report to its makers
+        "RAY_BACKEND_LOG_LEVEL": "fatal",  # what fails comes back as an error, and is said once
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # keeps other users out; else it is left in the home folder
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),  # its processes import what we do
     }

@@ -23,7 +23,15 @@ from threadpoolctl import threadpool_limits
 
 from federation.errors import SettingsError
 from federation.simulation.assignment import Answers, Work
-from federation.simulation.engine import Bench, Engine, EngineFailed, dealt_out, in_pieces, trainer_for
+from federation.simulation.engine import (
+    Bench,
+    Engine,
+    EngineFailed,
+    dealt_out,
+    in_pieces,
+    one_failure,
+    trainer_for,
+)
 from federation.simulation.sources import shards_of
 from federation.simulation.trainer import Trainer
 
@@ -86,10 +94,11 @@ class PoolEngine:
     async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
         """See `Engine`."""
         parts: list[Answers] = []
-        async with trio.open_nursery() as nursery:
-            for number, share in enumerate(dealt_out(places, len(self._hands))):
-                for piece in in_pieces(share, 1):
-                    nursery.start_soon(self._train_piece, number, work, piece, parts)
+        with one_failure():
+            async with trio.open_nursery() as nursery:
+                for number, share in enumerate(dealt_out(places, len(self._hands))):
+                    for piece in in_pieces(share, 1):
+                        nursery.start_soon(self._train_piece, number, work, piece, parts)
         return parts
 
     async def _train_piece(self, number: int, work: Work, piece: Sequence[int], parts: list[Answers]) -> None:

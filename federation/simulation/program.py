@@ -15,7 +15,12 @@ from federation.learning import save_params
 from federation.preflight import say
 from federation.programs import explain, log_to_stderr, run_program
 from federation.results import settings_to_resume, was_simulated, write_settings
-from federation.simulation.config import FREE_WHEN_RESUMED, FRESH_WHEN_RESUMED, SimulationConfig
+from federation.simulation.config import (
+    FREE_WHEN_RESUMED,
+    FRESH_WHEN_RESUMED,
+    OF_ONE_ENGINE,
+    SimulationConfig,
+)
 from federation.simulation.record import RoundReport
 from federation.simulation.simulation import Beginning, SimulationResult, open_record, simulate
 from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, summary
@@ -68,6 +73,8 @@ def _resumed(config: SimulationConfig, chosen: frozenset[str]) -> SimulationConf
     began_with, folder = settings_to_resume(
         config, config.resume, runs, chosen, free=FREE_WHEN_RESUMED, fresh=FRESH_WHEN_RESUMED
     )
+    if "engine" in chosen:  # what the other one was told is of no use to it
+        began_with = {name: value for name, value in began_with.items() if name not in OF_ONE_ENGINE - chosen}
     return SimulationConfig.from_table({**began_with, "run": folder.run, "resume": folder.run})
 
 

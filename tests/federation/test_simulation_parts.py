@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +17,11 @@ from federation.config import worker_name
 from federation.errors import SettingsError
 from federation.learning import PARTITIONS, Region, RegionMeta, save_features, save_region
 from federation.sampling import draw_workers
-from federation.simulation import SimulationConfig
+from federation.simulation import EngineFailed, SimulationConfig, on_ray
 from federation.simulation.agenda import Agenda
 from federation.simulation.crowd import Crowd
 from federation.simulation.data import DrawnShards, Kept, Numbered
+from federation.simulation.on_ray import LOST_SECONDS, Head
 from federation.simulation.scenario import Scenario
 from federation.simulation.sources import read, source_of
 
@@ -270,3 +274,28 @@ def test_a_run_begins_with_those_that_are_there() -> None:
     assert SimulationConfig(workers=1000, late_joins=0.07).min_workers == 930
     assert SimulationConfig(workers=10, late_joins=0.99).min_workers == 1
     assert SimulationConfig(partition="regions").min_workers == 3
+
+
+# --- a cluster ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [LOST_SECONDS - 2, LOST_SECONDS + 5])
+async def test_a_cluster_whose_head_is_gone_for_long_is_lost_and_one_that_comes_back_is_not(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock, gone: float
+) -> None:
+    head, began = Head("10.0.0.1:6379"), trio.current_time()
+
+    async def knock(_address: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return "Connection refused" if 5 <= trio.current_time() - began < 5 + gone else ""
+
+    monkeypatch.setattr(on_ray, "_why_unreachable", knock)
+    text = r"head at 10\.0\.0\.1:6379 has not answered for 10 s \(Connection refused\); go on with --resume"
+    with (
+        trio.move_on_after(60) as scope,
+        pytest.raises(EngineFailed, match=text) if gone > LOST_SECONDS else nullcontext(),
+    ):
+        await head.watch()
+
+    assert head.is_lost == (gone > LOST_SECONDS) != scope.cancelled_caught
+    assert trio.current_time() - began <= (5 + LOST_SECONDS + 2 if head.is_lost else 60)

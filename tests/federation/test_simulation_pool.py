@@ -54,7 +54,7 @@ async def test_a_process_that_dies_costs_a_retry_and_one_that_always_dies_the_ru
         deaths.write_bytes(b"x")
         answers = await pool.train(wish, range(30))
         deaths.write_bytes(b"x" * 99)
-        with pytest.RaisesGroup(pytest.RaisesExc(EngineFailed, match="died 3 times")):
+        with pytest.raises(EngineFailed, match="died 3 times"):
             await pool.train(wish, range(30))
 
     assert by_place(answers) == here(wish)

@@ -17,9 +17,11 @@ import trio
 from click.testing import CliRunner
 
 from federation.errors import SettingsError
+from federation.results import write_settings
 from federation.simulation import Beginning, RoundReport, SimulationConfig, SimulationResult, simulate
 from federation.simulation.__main__ import main
 from federation.simulation.trainer import Trainer
+from federation.workspace import RunFolder
 from persistence import NewRun, RoundPersistence
 from tests.federation.stage import inline
 from tests.federation.test_simulation import play, settings, write_regions
@@ -248,6 +250,31 @@ def test_the_command_takes_only_what_may_be_given_anew(tmp_path: Path) -> None:
     assert "the latest is it" in unknown.stderr
     assert longer.stderr.splitlines()[0].endswith("going on after round 2")
     assert "alone" not in longer.stdout
+
+
+def test_a_run_goes_on_with_another_engine(tmp_path: Path) -> None:
+    """A cluster that is gone keeps nobody from going on: what it was told is forgotten with it."""
+    config = settings(tmp_path, rounds=3, engine="ray", ray_address="10.0.0.1:6379", processes=2)
+    folder = RunFolder(tmp_path / "runs" / "test")
+    folder.path.mkdir(parents=True)
+    write_settings(folder, config.as_table())
+    with RoundPersistence(config.database) as record:
+        new = NewRun(
+            name="test",
+            created_unix=1.0,
+            settings={**config.for_record(), "simulated": True},
+            seed=0,
+            source="drawn",
+            synthetic=True,
+        )
+        record.create_run(new)
+
+    done = CliRunner().invoke(
+        main, ["run", "--workspace", str(tmp_path), "--resume", "test", "--engine", "inline"]
+    )
+
+    assert done.exit_code == 0, done.stderr
+    assert "Finished: 3 rounds" in done.stdout
 
 
 def test_settings_come_back_from_their_table(tmp_path: Path) -> None:
