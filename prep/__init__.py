@@ -31,7 +31,7 @@ from .backbones import TorchExtractor, backbone_names
 from .errors import MissingExtra, PrepError
 from .eurosat import Extraction, extract_images
 from .extraction import Extracted, extract, extract_features
-from .extractors import Extractor, PatchExtractor
+from .extractors import Extractor, PatchExtractor, PixelExtractor
 from .fetch import Inputs, find_inputs
 from .images import EUROSAT_COUNTS, ImageTree, check_whole, list_images
 from .patches import PatchBank
@@ -82,6 +82,7 @@ __all__ = [
     "MissingExtra",
     "PatchBank",
     "PatchExtractor",
+    "PixelExtractor",
     "PrepError",
     "Prepared",
     "RegionPlan",

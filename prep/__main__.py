@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from federation.learning import PARTITIONS, LearningError, Region
 
 from .backbones import DEFAULT_BACKBONE, PRECISIONS
 from .errors import MissingExtra, PrepError
-from .eurosat import PATCHES, Extraction, describe_extraction, extract_images
+from .eurosat import PLAIN_EXTRACTORS, Extraction, describe_extraction, extract_images
 from .plans import DEFAULT_NAMES, SplitPlan, plan_for, read_plan
 from .prepare import DEFAULT_SAMPLES, MIN_SAMPLES, SOURCES, describe, features_file
 from .prepare import prepare as prepare_data
@@ -127,12 +127,14 @@ def extraction_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--extractor",
             default=DEFAULT_BACKBONE,
-            help=f"A network of torchvision, or {PATCHES!r}, which needs neither torch nor weights.",
+            help="A network of torchvision; or, without torch and weights, 'patches', a bank of them, or "
+            "'pixels', the images as they are: 0 to 1, in the order channels, rows, columns.",
         ),
         click.option(
             "--image-size",
             type=click.IntRange(16, 1024),
-            help="In pixels; smaller is faster, 64 is EuroSAT's own.  [default: 224 for most; patches 64]",
+            help="In pixels; smaller is faster, 64 is EuroSAT's own.  [default: 224 for most; 64 for patches "
+            "and pixels]",
         ),
         click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1."),
         click.option(
@@ -197,6 +199,7 @@ def prepare(
     Examples:
       bin/prepare --samples 5000
       bin/prepare --source eurosat --download --image-size 64
+      bin/prepare --extractor pixels --image-size 32
       bin/prepare --preview tiles.png
     """  # noqa: D301  # \b is for click: what follows keeps its lines
     _check_flags_of_prepare(source, samples, flags)
@@ -231,9 +234,13 @@ def _check_flags_of_prepare(source: str, samples: int | None, flags: Mapping[str
     if source == "eurosat" and samples is not None:
         raise click.UsageError("--samples is for --source synthetic; EuroSAT has 27,000 images, as they are")
     given = extraction_of(flags)
+    if source == "synthetic" and given.extractor in PLAIN_EXTRACTORS:
+        given = replace(given, extractor=Extraction().extractor, image_size=None)
     if source != "eurosat" and given != Extraction():
         names = [field.name for field in fields(Extraction) if getattr(given, field.name) != field.default]
-        raise click.UsageError(f"--{names[0].replace('_', '-')} is for --source eurosat, not for {source}")
+        name = names[0].replace("_", "-")
+        hint = "; synthetic tiles have --extractor patches and pixels" if source == "synthetic" else ""
+        raise click.UsageError(f"--{name} is for --source eurosat, not for {source}{hint}")
 
 
 @main.command("extract-features")

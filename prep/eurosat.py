@@ -7,12 +7,16 @@ from pathlib import Path
 
 from .backbones import DEFAULT_BACKBONE, TorchExtractor
 from .extraction import Extracted, extract_features
-from .extractors import Extractor, PatchExtractor
+from .extractors import Extractor, PatchExtractor, PixelExtractor
 from .fetch import Say, find_inputs
 from .images import ImageTree, check_whole, list_images
 from .synthetic import Progress
 
-PATCHES = "patches"  # the extractor that is no network of torchvision
+# The extractors that are no networks of torchvision, and need neither torch nor weights.
+PLAIN_EXTRACTORS: dict[str, type[PatchExtractor | PixelExtractor]] = {
+    "patches": PatchExtractor,
+    "pixels": PixelExtractor,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class Extraction:
     """The settings of an extraction; each is a flag of `bin/extract-features`.
 
     Attributes:
-        extractor: "patches", or a network of torchvision.
+        extractor: "patches", "pixels", or a network of torchvision.
         images: The folder of images; None for EuroSAT in the workspace.
         weights: The network's file; None for torchvision's own in the workspace or in torch's cache.
         download: Download what is missing.
@@ -63,7 +67,7 @@ def extract_images(
         PrepError: What is there cannot be used; the text says why, and the fix.
         OSError: A file cannot be read or written.
     """
-    backbone = None if extraction.extractor == PATCHES else extraction.extractor
+    backbone = None if extraction.extractor in PLAIN_EXTRACTORS else extraction.extractor
     inputs = find_inputs(
         workspace,
         backbone,
@@ -91,14 +95,14 @@ def make_extractor(extraction: Extraction, weights: Path | None) -> Extractor:
 
     Args:
         extraction: The settings.
-        weights: The file of the network; None for the patch bank.
+        weights: The file of the network; None for what is none.
 
     Raises:
         MissingExtra: torch is not installed, and needed.
         PrepError: It cannot be made so; the text says why.
     """
     if weights is None:
-        return PatchExtractor(extraction.image_size, extraction.batch_size)
+        return PLAIN_EXTRACTORS[extraction.extractor](extraction.image_size, extraction.batch_size)
     return TorchExtractor(
         weights,
         extraction.extractor,

@@ -27,7 +27,8 @@ from federation.learning import (
 
 from .digits import digits_features
 from .errors import PrepError
-from .eurosat import Extraction, extract_images
+from .eurosat import PLAIN_EXTRACTORS, Extraction, extract_images, make_extractor
+from .extractors import Extractor, PatchExtractor
 from .fetch import Say
 from .plans import plan_for
 from .regions import (
@@ -92,14 +93,17 @@ def prepare(
 ) -> Prepared:
     """Prepare a source by its name, as `prepare_synthetic`, `prepare_digits` or `prepare_eurosat`.
 
-    `samples` is of use to the synthetic source only, `extraction` to EuroSAT.
+    `samples` is of use to the synthetic source only; of `extraction`, which is EuroSAT's, it takes the
+    extractor, where that is no network.
     """
     dataset_folder(workspace, source)  # refuses an unknown name
     if source == "digits":
         return prepare_digits(workspace, seed=seed)
     if source == "eurosat":
         return prepare_eurosat(workspace, extraction or Extraction(), seed=seed, progress=progress, say=say)
-    return prepare_synthetic(workspace, samples=samples, seed=seed, progress=progress)
+    plain = extraction is not None and extraction.extractor in PLAIN_EXTRACTORS
+    extractor = make_extractor(extraction, None) if extraction is not None and plain else None
+    return prepare_synthetic(workspace, samples=samples, seed=seed, extractor=extractor, progress=progress)
 
 
 def prepare_synthetic(
@@ -107,6 +111,7 @@ def prepare_synthetic(
     *,
     samples: int = DEFAULT_SAMPLES,
     seed: int = 0,
+    extractor: Extractor | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Prepared:
     """Draw tiles, extract features, split them into regions; only what is not there with these settings.
@@ -117,6 +122,7 @@ def prepare_synthetic(
         workspace: The folder for everything; it is made.
         samples: How many tiles, at least 50.
         seed: Of the tiles and of the split.
+        extractor: What makes features of them; None for the patch bank.
         progress: Told how many tiles are done, and how many there are; not called when all is there.
 
     Raises:
@@ -126,9 +132,9 @@ def prepare_synthetic(
     if samples < MIN_SAMPLES:
         raise PrepError(f"{samples} samples; at least {MIN_SAMPLES} are needed, for ten classes in A to D")
     path, folder = features_file(workspace), dataset_folder(workspace, "synthetic")
-    digest = settings_digest(
-        {"source": "synthetic", "samples": samples, "seed": seed, "code": _code_digest()}
-    )
+    extractor = extractor or PatchExtractor()
+    settings = {"source": "synthetic", "samples": samples, "seed": seed, "code": _code_digest()}
+    digest = settings_digest({**settings, **extractor.settings})
     ready = _ready_regions(folder, digest, EUROSAT_REGIONS, seed)
     if ready is not None and _has_digest(path, digest):
         return Prepared("synthetic", folder, ready, made=False)
@@ -137,7 +143,7 @@ def prepare_synthetic(
         if _has_digest(path, digest):
             features = load_features(path)
         else:
-            features = synthetic_features(samples, seed, digest, progress)
+            features = synthetic_features(extractor, samples, seed, digest, progress)
         regions = split_regions(features, EUROSAT_REGIONS, seed)
     save_features(path, features)
     _save_regions(folder, regions)

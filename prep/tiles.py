@@ -35,6 +35,7 @@ from .brushes import (
     shade,
     softened,
 )
+from .errors import PrepError
 
 Tile = NDArray[np.uint8]  # (64, 64, 3)
 Painter = Callable[[np.random.Generator], Canvas]
@@ -297,3 +298,20 @@ def _photographed(canvas: Canvas, chance: np.random.Generator) -> Tile:
     )  # blue light scattered in the air
     canvas += np.float32(2.0) * chance.standard_normal((SIZE, SIZE, 3), dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+
+
+def shrunk(tile: Tile, size: int) -> Tile:
+    """Return a tile of so many pixels on each side, each the mean of those that it covers.
+
+    Raises:
+        PrepError: The size does not divide that of a tile.
+    """
+    if size == SIZE:
+        return tile
+    if size < 1 or SIZE % size:
+        fits = ", ".join(str(one) for one in (16, 32, SIZE))
+        raise PrepError(f"--image-size {size}: synthetic tiles have {SIZE} pixels a side; use {fits}")
+    step = SIZE // size
+    means = tile.reshape(size, step, size, step, 3).mean(axis=(1, 3))
+    small: Tile = np.rint(means).astype(np.uint8)
+    return small

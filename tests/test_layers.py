@@ -93,8 +93,8 @@ ORDER: dict[str, str] = {
         config places traffic network reporter terminal roles programs launch start
     """,
     "prep": """
-        errors brushes tiles patches synthetic digits shifts regions plans split
-        images decode weights extractors backbones fetch unfinished extraction eurosat
+        errors brushes tiles patches extractors synthetic digits shifts regions plans split
+        images decode weights backbones fetch unfinished extraction eurosat
         prepare picture preview terminal certificates usage
     """,
 }

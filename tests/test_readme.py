@@ -71,6 +71,7 @@ RUN_ELSEWHERE = {
     "test_seven_classes_of_ones_own_are_learnt_in_rounds",
     "bin/split-regions --features mine.npz --partition dirichlet --alpha 0.3": "prep/test_commands.py:"
     "test_a_partition_needs_no_file",
+    "bin/prepare --extractor pixels --image-size 32": "prep/test_commands.py:test_synthetic_tiles_as_pixels",
     "bin/simulate-federation --resume last": "federation/test_simulation_resuming.py:"
     "test_a_command_that_is_killed_or_stopped_goes_on",
     "bin/simulate --gossip": "simulation/test_gossip_views.py:"

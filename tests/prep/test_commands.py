@@ -85,6 +85,49 @@ def test_a_folder_of_photos_and_the_patch_bank(tree_folder: Path, tmp_path: Path
     assert load_features(tmp_path / "photos.npz").meta.left_out == 1
 
 
+def test_photos_as_pixels(tree_folder: Path, tmp_path: Path) -> None:
+    """Neither torch nor weights; each feature is a pixel of a channel."""
+    flags = [f"--images={tree_folder}", "--any-counts", f"--output={tmp_path / 'photos.npz'}"]
+
+    result = run("extract-features", "--extractor=pixels", "--image-size=16", *flags)
+
+    assert result.exit_code == 0, result.output
+    assert "768 features each (pixels, 16 pixels)" in result.stdout
+    features = load_features(tmp_path / "photos.npz")
+    assert 0 <= features.X.min() < 0.3 < 0.7 < features.X.max() <= 1
+
+
+def test_synthetic_tiles_as_pixels(tmp_path: Path) -> None:
+    flags = [f"--workspace={tmp_path}", "--samples=50"]
+
+    pixels = run("prepare", "--extractor=pixels", "--image-size=32", *flags)
+    again = run("prepare", "--extractor=pixels", "--image-size=32", *flags)
+    patches = run("prepare", "--extractor=patches", *flags)
+
+    assert "50 synthetic tiles, drawn by a program; 3072 features each (pixels), seed 0" in pixels.stdout
+    assert again.stdout.startswith("already there, with these settings:")
+    assert "512 features each (patches)" in patches.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--extractor=pixels", "--image-size=33"], "--image-size 33: synthetic tiles have 64 pixels a side"),
+        (
+            ["--image-size=32"],
+            "--image-size is for --source eurosat, not for synthetic; synthetic tiles have",
+        ),
+        (["--extractor=vgg11"], "--extractor is for --source eurosat, not for synthetic"),
+        (["--source=digits", "--extractor=pixels"], "--extractor is for --source eurosat, not for digits"),
+    ],
+)
+def test_what_synthetic_tiles_do_not_have_is_said(tmp_path: Path, flags: list[str], text: str) -> None:
+    result = run("prepare", f"--workspace={tmp_path}", *flags)
+
+    assert result.exit_code == 2
+    assert text in result.stderr.splitlines()[-1]
+
+
 def test_a_half_copy_of_eurosat_is_refused_in_one_line(tree_folder: Path, tmp_path: Path) -> None:
     result = run(
         "extract-features", f"--images={tree_folder}", "--extractor=patches", f"--workspace={tmp_path}"

@@ -21,10 +21,13 @@ from federation.learning import (
     train_together,
 )
 from prep import (
+    CLASS_NAMES,
     MissingExtra,
+    PixelExtractor,
     PrepError,
     dataset_folder,
     describe,
+    draw_tile,
     features_file,
     prepare,
     prepare_digits,
@@ -50,6 +53,23 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workspace")
     prepare_synthetic(folder, samples=60, seed=7)
     return folder
+
+
+def test_pixels_are_images_channels_first_from_0_to_1(tmp_path: Path) -> None:
+    extractor = PixelExtractor(16)
+
+    prepare_synthetic(tmp_path, samples=50, seed=7, extractor=extractor)
+
+    features = load_features(features_file(tmp_path))
+    assert (features.meta.extractor, features.meta.image_size) == ("pixels", 16)
+    image = features.X[23].reshape(3, 16, 16)
+    tile = draw_tile(CLASS_NAMES[3], 2, seed=7)
+    means = tile.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    assert np.abs(image.transpose(1, 2, 0) - means / 255).max() <= 0.5 / 255 + 1e-6
+    assert np.array_equal(
+        extractor.features(tile[:16, :16][None]).reshape(3, 16, 16)[2], tile[:16, :16, 2] / np.float32(255)
+    )
+    assert load_region(region_file(dataset_folder(tmp_path, "synthetic"), "D")).X.min() >= 0
 
 
 def test_the_files_lie_where_the_seed_document_says(workspace: Path) -> None:
