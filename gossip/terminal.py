@@ -122,7 +122,7 @@ WIDTHS = (0, 10, 7, 13, 8, 6, 8, 7, 7, 6, 12)
 BETWEEN = 2  # cells between two columns, as rich draws them
 
 # What a narrow terminal leaves out, in this order, rather than a part of everything.
-LEAST_NEEDED = ("distance", "heard", "models", "out", "in", "live")
+LEAST_NEEDED = ("heard", "distance", "models", "out", "in", "live")
 
 
 def _cells(view: NetworkView, peer: PeerView, now_seconds: float) -> tuple[str, ...]:
