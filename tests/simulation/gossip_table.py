@@ -89,8 +89,8 @@ def _health_rows(found: Findings) -> Iterator[Row]:
             f"{HEALTH_PEERS} peers, {loss:.0%} loss",
             f"{hours:,.1f} node-hours",
             figures,
-            "0 deaths",
-            not deaths,
+            "" if loss else "0 deaths",  # of a healthy network, as with the crashes
+            loss > 0 or not deaths,
         )
 
 
