@@ -85,7 +85,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     ]
     for what, size in ("40 KB", 40_000), ("1 MB", 1_000_000), ("45 MB", 45_000_000):
         values = np.arange(size // 8, dtype=np.float64)
-        times = max(2, (20_000_000 if quick else 200_000_000) // size)
+        times = max(2, (5_000_000 if quick else 200_000_000) // size)
         cases = {
             "ours": partial(_throughput, _through_ours, values, times),
             "copy to a buffer and out of it": partial(_throughput, _through_memory, values, times),

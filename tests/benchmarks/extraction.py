@@ -29,7 +29,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     import torch
 
     with TemporaryDirectory() as folder:
-        tree = _write_tiles(Path(folder) / "tiles", per_class=52 if quick else 154)  # 2 or 6 batches of 256
+        tree = _write_tiles(Path(folder) / "tiles", per_class=26 if quick else 154)  # 1 or 6 batches of 256
         extractor = TorchExtractor(_random_weights(Path(folder)), image_size=IMAGE_SIZE, device="cpu")
         batches = _batches(tree, extractor)
 
@@ -50,7 +50,7 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             f"extraction of {len(tree.names):,} images, {IMAGE_SIZE} px, {extractor.batch_size} a batch",
             {"ours": ours, "the bare network": bare},
             {"the bare network": TARGET},
-            rounds=2 if quick else 7,
+            rounds=1 if quick else 7,
             unit="images/s",
             progress=progress,
         )

@@ -86,7 +86,7 @@ def _coordinated(workspace: Path) -> float:
 
 def curves(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
     """Return rounds to convergence and bytes per peer, by the number of peers, in virtual time."""
-    sizes, seeds = (PEERS[:3], 3) if quick else (PEERS, 20)
+    sizes, seeds = (PEERS[:2], 3) if quick else (PEERS, 20)
     rounds = {}
     for loss in LOSSES:
         points = []
@@ -95,7 +95,7 @@ def curves(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
             points.append((peers, statistics.median(convergence(Cell(peers, loss), range(seeds)))))
         rounds[f"{loss:.0%} of messages lost"] = points
     traffic = []
-    for peers in TRAFFIC_PEERS[:3] if quick else TRAFFIC_PEERS:
+    for peers in TRAFFIC_PEERS[:2] if quick else TRAFFIC_PEERS:
         progress(f"bytes with {peers} peers")
         one = model_traffic(peers, 0.0, MODEL_BYTES, 2 if quick else 8)
         traffic.append((peers, (one.entered * MODEL_BYTES + one.overhead_bytes) / 1000))

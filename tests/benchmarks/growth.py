@@ -57,7 +57,7 @@ def workers(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
     committing and scoring.
     """
     seconds, memory = [], []
-    for count in WORKERS[:3] if quick else WORKERS:
+    for count in WORKERS[:2] if quick else WORKERS:
         progress(f"{count} workers")
         names = [f"w{number}" for number in range(count)]
         taken, used = _federated(names, samples=60, features=512)
@@ -69,10 +69,10 @@ def workers(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
     ]
 
 
-def parameters(*, quick: bool, progress: Callable[[str], None]) -> list[Curve]:
+def parameters(*, progress: Callable[[str], None]) -> list[Curve]:
     """Return a round and the memory of all roles, by the parameters of the model, with two workers."""
     seconds, memory = [], []
-    for features in FEATURES[:3] if quick else FEATURES:
+    for features in FEATURES:
         progress(f"{features * CLASSES:,} parameters")
         taken, used = _federated(["w0", "w1"], samples=20, features=features)
         seconds.append((features * CLASSES, 1000 * taken))

@@ -64,15 +64,13 @@ def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
             "deployed": lambda: _deployed(workspace, shas),
             "a pool of two NumPy processes": lambda: _pool(workspace / "dataset", shas, scores),
         }
-        seldom = {}
-        if flower.python() is not None:
+        seldom: dict[str, int] = {}
+        if flower.python() is not None and not quick:
             simulated = lambda: _flower(workspace / "dataset", Path(folder) / "simulated", ROUNDS, scores)
             deployed = lambda: _flower(workspace / "dataset", Path(folder) / "deployed", FEW_ROUNDS, scores)
             cases[FLOWER_SIMULATED] = simulated
-            seldom[FLOWER_SIMULATED] = 1 if quick else 3
-            if not quick:
-                cases[FLOWER_DEPLOYED] = deployed
-                seldom[FLOWER_DEPLOYED] = 1
+            cases[FLOWER_DEPLOYED] = deployed
+            seldom = {FLOWER_SIMULATED: 3, FLOWER_DEPLOYED: 1}
         return compare(
             f"a round of {len(WORKERS)} x {SAMPLES:,} x {FEATURES}, over mutual TLS",
             cases,

@@ -36,7 +36,7 @@ def _rows_over(
 ) -> list[Row]:
     rounds = 1 if quick else 9
     tells, asks, arrays = (20_000, 1_000, 2) if quick else (100_000, 5_000, 4)
-    measure = partial(compare, rounds=rounds, progress=progress)
+    measure = partial(compare, rounds=rounds, warm_up=not quick, progress=progress)
     with ExitStack() as stack:
         ours = stack.enter_context(two_processes("remote_ours", certificates))
         bare = stack.enter_context(two_processes("remote_bare", certificates))

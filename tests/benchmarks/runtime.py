@@ -380,7 +380,7 @@ def our_tell_through_middleware(count: int) -> float:
 
 def rows(*, quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """Measure everything, and say how it compares."""
-    rounds = 2 if quick else 9
+    rounds = 1 if quick else 9
     tells, asks, actors = (50_000, 5_000, 2_000) if quick else (200_000, 20_000, 10_000)
     peers_tell: dict[str, Case] = {}
     peers_ask: dict[str, Case] = {}

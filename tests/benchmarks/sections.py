@@ -29,6 +29,7 @@ from tests.benchmarks.measure import Row
 Progress = Callable[[str], None]
 
 NO_FLOWER = "Flower is not there and its rows are left out; `bin/benchmark peers` installs it."
+NOT_WHEN_QUICK = "Flower takes minutes, so its rows are left out with --quick."
 
 
 @dataclass(slots=True)
@@ -98,19 +99,25 @@ def _round(*, quick: bool, progress: Progress) -> Findings:
         rows += pool.rows(quick=quick, progress=progress)
         rows += straggler.rows(quick=quick, progress=progress)
         curves = growth.workers(quick=quick, progress=progress)
-        curves += growth.parameters(quick=quick, progress=progress)
+        if not quick:
+            curves += growth.parameters(progress=progress)
     progress("from a warm start to the first round")
     start = coordinated_round.warm_start(quick=quick)
     said = [f"From a warm start to the first finished round: {_figures(start)}."]
-    if flower.python() is None:
-        said.append(NO_FLOWER)
-    return Findings(rows, curves, said)
+    return Findings(rows, curves, [*said, *_without_flower(quick)])
 
 
 def _simulation(*, quick: bool, progress: Progress) -> Findings:
     rows = simulation.rows(quick=quick, progress=progress)
     said = simulation.said(quick=quick, progress=progress)
-    return Findings(rows, said=[*said, *([] if flower.python() is not None else [NO_FLOWER])])
+    return Findings(rows, said=[*said, *_without_flower(quick)])
+
+
+def _without_flower(quick: bool) -> list[str]:
+    """Say why Flower's rows are not there, when they are not."""
+    if quick:
+        return [NOT_WHEN_QUICK]
+    return [] if flower.python() is not None else [NO_FLOWER]
 
 
 def _gossip(*, quick: bool, progress: Progress) -> Findings:
