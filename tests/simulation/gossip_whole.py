@@ -8,7 +8,9 @@ else jumps on a machine that runs; and a disk may be damaged as well.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -269,7 +271,8 @@ class WholeStage:
 
     async def _back_up(self, name: str, step: Step, faults: trio.Nursery) -> None:
         self._say("back up", name)
-        self._backups[name] = self._net.sites[name].back_up()
+        with suppress(sqlite3.DatabaseError):  # the file is damaged, and the peer has not looked at it yet
+            self._backups[name] = self._net.sites[name].back_up()
 
     async def _crash(self, name: str, step: Step, faults: trio.Nursery) -> None:
         site = self._net.sites[name]
