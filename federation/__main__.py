@@ -128,7 +128,7 @@ def provider(**flags: Any) -> None:
     It says where it is in a file, which the other roles read. Example: bin/provider --min-workers 3
     """
     config = settings_of(ProviderConfig, flags)
-    from federation.programs import provider_program
+    from federation.role_programs import provider_program
 
     sys.exit(provider_program(config))
 
@@ -141,7 +141,7 @@ def aggregator(**flags: Any) -> None:
     Example: bin/aggregator --provider 192.0.2.7:7000
     """
     config = settings_of(AggregatorConfig, flags)
-    from federation.programs import member_program
+    from federation.role_programs import member_program
     from federation.roles import run_aggregator
 
     sys.exit(member_program("aggregator", config, lambda _stop: run_aggregator(config)))
@@ -155,7 +155,7 @@ def evaluator(**flags: Any) -> None:
     Example: bin/evaluator --region D
     """
     config = settings_of(EvaluatorConfig, flags)
-    from federation.programs import member_program
+    from federation.role_programs import member_program
     from federation.roles import run_evaluator
 
     sys.exit(member_program("evaluator", config, lambda _stop: run_evaluator(config)))
@@ -169,7 +169,7 @@ def workers(**flags: Any) -> None:
     Example: bin/workers --region A --region B --region C
     """
     config = settings_of(WorkersConfig, flags)
-    from federation.programs import member_program
+    from federation.role_programs import member_program
     from federation.roles import run_workers
 
     sys.exit(member_program("workers", config, lambda stop: run_workers(config, stop=stop), patient=True))

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Unpack
+from typing import Unpack
 
-import numpy as np
 import trio
-from numpy.typing import NDArray
 
-from federation.events import Event, Happened, RunEnded, UpdateLeftOut, WorkerJoined, WorkerLost
+from federation.events import Happened
 from federation.joining import Member, Ties
 from federation.learning import (
     Contribution,
@@ -35,7 +32,6 @@ from federation.learning import (
 from federation.messages import (
     Aggregated,
     AggregateRequest,
-    Attendance,
     CloseRun,
     FetchUpdate,
     Join,
@@ -49,14 +45,13 @@ from federation.messages import (
     RunOver,
 )
 from federation.offload import Offload, in_thread
+from federation.rows import event_row, mean_metric, memory_arrays, region_score_row, state_after, update_row
 from persistence import (
     Damaged,
     EventRow,
     NewRun,
-    RegionScoreRow,
     RoundPersistence,
     RoundRow,
-    UpdateRow,
 )
 from persistence.arrays import Array
 from trioactor import ActorRef, Rejected
@@ -352,17 +347,6 @@ def committed_weights(store: RoundPersistence, run_id: int, number: int) -> dict
     return weights
 
 
-def state_after(store: RoundPersistence, run_id: int, number: int) -> State:
-    """Return what a strategy goes on from after a committed round. Blocking."""
-    model = {f"model/{name}": array for name, array in store.load_weights(run_id, number).items()}
-    return State.from_arrays({**model, **store.load_strategy_state(run_id, number)})
-
-
-def memory_arrays(state: State) -> dict[str, NDArray[np.float32]]:
-    """Return what a strategy remembers beside the model, as named arrays: "v/W" and so on."""
-    return {name: array for name, array in state.to_arrays().items() if not name.startswith("model/")}
-
-
 def members_of(events: Iterable[EventRow]) -> tuple[str, ...]:
     """Return the workers that had joined and not been lost when the last of the events was kept."""
     members: set[str] = set()
@@ -373,73 +357,3 @@ def members_of(events: Iterable[EventRow]) -> tuple[str, ...]:
         elif event.kind == "lost":
             members.discard(worker_id)
     return tuple(sorted(members))
-
-
-class Measured(Protocol):
-    """Anything that says how a training went, like a `ModelUpdate`."""
-
-    @property
-    def num_samples(self) -> int:
-        """How many samples it was, at least 1."""
-        ...
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Its metrics by name."""
-        ...
-
-
-def mean_metric(trainings: Iterable[Measured], name: str) -> float:
-    """Return the mean of a metric by samples, rounded once: the same number in any order."""
-    pairs = [(one.num_samples, one.metrics[name]) for one in trainings]
-    return math.fsum(samples * value for samples, value in pairs) / sum(samples for samples, _ in pairs)
-
-
-def update_row(one: Attendance) -> UpdateRow:
-    """Return what became of a worker in a round as the record keeps it."""
-    return UpdateRow(
-        worker=one.worker_id,
-        outcome=one.outcome,
-        reason=one.reason,
-        samples=one.num_samples,
-        loss=one.loss,
-        accuracy=one.accuracy,
-        seconds=one.seconds,
-        bytes_in=one.bytes_received,
-        bytes_out=one.bytes_sent,
-        train_seconds=one.train_seconds,
-        staleness=one.staleness,
-    )
-
-
-def region_score_row(scored: RegionScored) -> RegionScoreRow:
-    """Return what a worker said of a global model as the record keeps it."""
-    return RegionScoreRow(
-        round=scored.round,
-        worker=scored.worker_id,
-        samples=scored.samples,
-        loss=scored.loss,
-        accuracy=scored.accuracy,
-        per_class=scored.per_class,
-    )
-
-
-def event_row(event: Event, now_unix: float) -> EventRow | None:
-    """Return an event as the record keeps it; None for one that its tables tell of."""
-    match event:
-        case WorkerJoined():
-            where = f" from {event.address}" if event.address else ""
-            source, kind = f"worker-{event.worker_id}", "joined"
-            text, number = f"registered{where} with {event.num_samples:,} samples", None
-        case WorkerLost():
-            source, kind = f"worker-{event.worker_id}", "lost"
-            text, number = event.reason, None
-        case UpdateLeftOut():
-            source, kind = f"worker-{event.worker_id}", event.verdict
-            text, number = event.reason, event.round
-        case RunEnded():
-            source, kind = "provider", event.status.replace(" ", "-")
-            text, number = event.reason, None
-        case _:
-            return None
-    return EventRow(at_unix=now_unix, source=source, kind=kind, text=text, round=number)

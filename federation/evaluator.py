@@ -7,12 +7,12 @@ from typing import Unpack
 
 import trio
 
-from federation.config import EVALUATION_REGION
 from federation.joining import Member, Ties
 from federation.learning import Metrics, Model, Params, ParamsError, Region, SimpleClassifier
 from federation.messages import Evaluated, EvaluateRequest, Join, RunOver
 from federation.offload import Offload, in_thread
-from persistence import BaselineRow, EvaluationRow, RoundPersistence
+from federation.rows import baseline_row, evaluation_row
+from persistence import RoundPersistence
 from trioactor import ActorRef, Rejected
 
 logger = logging.getLogger(__name__)
@@ -93,28 +93,3 @@ class Evaluator(Member):
             self._store.save_baseline(run.id, baseline_row(request.alone, self._region, metrics))
             return
         self._store.save_evaluation(run.id, evaluation_row(request.round, self._region, metrics, seconds))
-
-
-def baseline_row(worker: str, region: Region, metrics: Metrics) -> BaselineRow:
-    """Return what a worker reaches alone, scored on a region, as the record keeps it."""
-    return BaselineRow(
-        worker=worker,
-        region=region.meta.region or EVALUATION_REGION,
-        samples=metrics.samples,
-        loss=metrics.loss,
-        accuracy=metrics.accuracy,
-    )
-
-
-def evaluation_row(number: int, region: Region, metrics: Metrics, seconds: float) -> EvaluationRow:
-    """Return the score of a round's global model on a region as the record keeps it."""
-    return EvaluationRow(
-        round=number,
-        region=region.meta.region or EVALUATION_REGION,
-        samples=metrics.samples,
-        loss=metrics.loss,
-        accuracy=metrics.accuracy,
-        per_class=dict(zip(region.meta.class_names, metrics.per_class_accuracy, strict=True)),
-        confusion=tuple(tuple(row) for row in metrics.confusion.tolist()),
-        seconds=seconds,
-    )

@@ -16,6 +16,7 @@ from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.processes import python_command
+from federation.programs import say
 from federation.roles import open_record, read_region
 from federation.targets import PACKAGES, Target
 from federation.workspace import RunFolder, reachable_host
@@ -128,12 +129,6 @@ def ready_regions(config: StartConfig) -> dict[str, Region]:
             _prepare(config)
             regions = _read(files)
     return regions
-
-
-def say(text: str) -> None:
-    """Tell the user what is going on."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _prepare(config: StartConfig) -> None:

@@ -10,17 +10,11 @@ from pathlib import Path
 
 import trio
 
-from federation.config import Joining, ProviderConfig
 from federation.credentials import in_flags
-from federation.errors import STATUS_OF_RUN, ExitStatus, FederationError
-from federation.events import Event
-from federation.learning import LearningError, one_blas_thread
-from federation.messages import RunOver
+from federation.errors import ExitStatus, FederationError
+from federation.learning import LearningError
 from federation.processes import ERROR_PREFIX
-from federation.roles import run_provider
 from federation.stopping import Stop
-from federation.terminal import PlainScreen, summary
-from federation.view import RunView, reduce
 from federation.workspace import make_writable, registered
 from persistence import DatabaseError
 from trioactor import CannotListen
@@ -91,6 +85,12 @@ def explain(error: BaseException) -> ExitStatus:
     return ExitStatus.FAILED
 
 
+def say(text: str) -> None:
+    """Tell the user what is going on."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def say_error(text: str) -> None:
     """Say what went wrong, as the last line on stderr."""
     sys.stderr.write(f"{ERROR_PREFIX}{text}\n")
@@ -159,54 +159,3 @@ class ForPeople(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         return in_flags(super().format(record))
-
-
-# --- one role -------------------------------------------------------------------------------
-
-
-def provider_program(config: ProviderConfig) -> ExitStatus:
-    """Run the Provider; tell on stderr how the run goes, and on stdout what it has brought."""
-    log_to_stderr(logging.WARNING)
-    view = RunView()
-    screen = PlainScreen(sys.stderr)
-
-    def see(event: Event) -> None:
-        nonlocal view
-        view = reduce(view, event)
-        screen.show(view)
-
-    async def work(stop: Stop) -> ExitStatus:
-        ended = await run_provider(config, stop=stop, on_event=see)
-        if stop.wanted.is_set() and ended.status == "stopped":
-            return stop.status
-        if ended.status == "finished":
-            sys.stdout.write(summary(view, {}) + "\n")
-        else:
-            say_error(ended.reason)
-        return STATUS_OF_RUN[ended.status]
-
-    return run_program("provider", config.workspace, work, patient=True)
-
-
-def member_program(
-    role: str, config: Joining, run: Callable[[Stop], Awaitable[RunOver]], *, patient: bool = False
-) -> ExitStatus:
-    """Run a role that works for the Provider, until the run is over.
-
-    Args:
-        role: Which.
-        config: Its settings.
-        run: What to do, handed the wish to end.
-        patient: Whether it ends by itself when it is asked to.
-    """
-    log_to_stderr()
-
-    async def work(stop: Stop) -> ExitStatus:
-        over = await run(stop)
-        if stop.wanted.is_set():
-            return stop.status
-        logging.getLogger("federation").info("the run has ended: %s %s", over.status, over.reason)
-        return STATUS_OF_RUN[over.status]
-
-    with one_blas_thread():
-        return run_program(role, config.workspace, work, patient=patient)

@@ -20,9 +20,8 @@ from federation.preflight import (
     check_trackers,
     make_certificates,
     ready_regions,
-    say,
 )
-from federation.programs import explain, log_to_file, run_program, say_error
+from federation.programs import explain, log_to_file, run_program, say, say_error
 from federation.results import settings_to_resume, was_simulated, write_results, write_settings
 from federation.roles import now_unix
 from federation.stopping import Stop

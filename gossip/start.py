@@ -23,9 +23,9 @@ from federation.learning import (
     train_alone,
     writing_whole,
 )
-from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions, say
+from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions
 from federation.processes import python_command
-from federation.programs import explain, log_to_file, run_program, say_error
+from federation.programs import explain, log_to_file, run_program, say, say_error
 from federation.results import read_settings, write_settings
 from federation.stopping import Stop
 from federation.terminal import Screen

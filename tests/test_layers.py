@@ -78,9 +78,10 @@ ORDER: dict[str, str] = {
     "federation": """
         errors rules messages events targets config flags credentials
         models sampling round buffer roster state services course view
+        rows
         offload joining worker aggregator evaluator observer provider
-        processes crew workspace cleanup stopping exports results
-        authority roles preflight check terminal programs tracking launch start
+        processes crew workspace cleanup stopping programs exports results
+        authority roles preflight check terminal role_programs tracking launch start
     """,
     "federation.simulation": """
         config data assignment batched torch_batched trainer sources scenario crowd agenda engine

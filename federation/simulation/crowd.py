@@ -65,7 +65,7 @@ class Crowd:
     def present(self, now: float) -> list[int]:
         """Return the places of all that are there now, ascending."""
         gone = [place for place, away in self._away.items() if away.back_at > now]
-        absent = np.union1d(self._scenario.absent(now), np.array(gone, np.int64))
+        absent = self._with_late(gone, now)
         return _present(absent, range(self._scenario.workers - len(absent)))
 
     def next_change(self, now: float) -> float | None:
@@ -78,7 +78,11 @@ class Crowd:
         """Return the places, ascending, of those that take no part."""
         self._away = {place: away for place, away in self._away.items() if away.back_at > now}
         gone = [place for place, away in self._away.items() if away.expected_until <= now]
-        return np.union1d(self._scenario.absent(now), np.array(gone, np.int64))
+        return self._with_late(gone, now)
+
+    def _with_late(self, gone: list[int], now: float) -> NDArray[np.int64]:
+        """Return these places, ascending, with those that have not joined yet: whom nobody could lose."""
+        return np.sort(np.concatenate([self._scenario.absent(now), np.array(gone, np.int64)]))
 
 
 def _present(absent: NDArray[np.int64], ranks: Sequence[int]) -> list[int]:

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from federation.aggregator import state_after
 from federation.errors import SettingsError
 from federation.learning import State
 from federation.messages import Attendance
 from federation.offload import Offload
 from federation.round import Verdict
+from federation.rows import state_after
 from federation.simulation.assignment import Alone, Answers, Assignment, Work
 from federation.simulation.engine import Engine
 from persistence import RoundPersistence, RunRow, UpdateRow

@@ -12,8 +12,7 @@ from federation.config import InWorkspace
 from federation.errors import ExitStatus
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
-from federation.preflight import say
-from federation.programs import explain, log_to_stderr, run_program
+from federation.programs import explain, log_to_stderr, run_program, say
 from federation.results import settings_to_resume, was_simulated, write_settings
 from federation.simulation.config import (
     FREE_WHEN_RESUMED,

@@ -18,12 +18,19 @@ from functools import partial
 
 import trio
 
-from federation.aggregator import event_row, mean_metric, memory_arrays, region_score_row, update_row
-from federation.evaluator import baseline_row, evaluation_row
 from federation.events import UpdateLeftOut
 from federation.learning import Model, Region, State, model_sha256, never
 from federation.messages import ALONE_ROUND, Attendance, ModelUpdate
 from federation.offload import Offload
+from federation.rows import (
+    baseline_row,
+    evaluation_row,
+    event_row,
+    mean_metric,
+    memory_arrays,
+    region_score_row,
+    update_row,
+)
 from federation.simulation.assignment import Answers
 from federation.simulation.data import MIB, Kept, Shards, region_of
 from federation.worker import region_scored
