@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple, Protocol, overload
 
 import numpy as np
@@ -200,7 +201,7 @@ def region_of(shards: Shards, place: int, samples: Samples) -> Region:
 
 
 class Kept:
-    """Samples that were drawn before, the last ones of so many bytes.
+    """Samples that were drawn before, the last ones of so many bytes. Threads may share it.
 
     Args:
         shards: Whose.
@@ -211,18 +212,23 @@ class Kept:
         self._shards = shards
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._one_at_a_time = Lock()  # not while samples are drawn, which is what takes long
         self._kept: OrderedDict[int, Samples] = OrderedDict()
 
     def samples_of(self, place: int) -> Samples:
         """Return what a worker has."""
-        samples = self._kept.get(place)
-        if samples is not None:
-            self._kept.move_to_end(place)
-            return samples
+        if not isinstance(self._shards, DrawnShards):  # the others have theirs in memory
+            return self._shards.samples_of(place)
+        with self._one_at_a_time:
+            samples = self._kept.get(place)
+            if samples is not None:
+                self._kept.move_to_end(place)
+                return samples
         samples = self._shards.samples_of(place)
-        if isinstance(self._shards, DrawnShards):  # the others have theirs in memory
-            self._kept[place] = samples
-            self._bytes += _bytes_of(samples)
+        with self._one_at_a_time:
+            if place not in self._kept:
+                self._kept[place] = samples
+                self._bytes += _bytes_of(samples)
             while self._bytes > self._max_bytes:
                 _, oldest = self._kept.popitem(last=False)
                 self._bytes -= _bytes_of(oldest)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import trio
 
 from federation.errors import FederationError
+from federation.models import SIMPLE
 from federation.offload import Offload, in_thread
 from federation.simulation.assignment import Answers, Work
 from federation.simulation.config import SimulationConfig
-from federation.simulation.data import Shards
+from federation.simulation.data import MIB, Kept, Shards
 from federation.simulation.sources import Source, source_of
-from federation.simulation.trainer import Trainer
+from federation.simulation.trainer import BATCH_WORKERS, Trainer
 
 T = TypeVar("T")
 
@@ -92,15 +94,23 @@ def bench_of(config: SimulationConfig) -> Bench:
     )
 
 
-def trainer_for(bench: Bench, shards: Shards, hands: int = 1) -> Trainer:
-    """Return a trainer of these workers, one of so many that share the memory."""
-    return Trainer(
-        shards,
-        model=bench.model,
-        vectorised=bench.vectorised,
-        device=bench.device,
-        memory_mib=bench.memory_mib // hands,
-    )
+def trainer_for(bench: Bench, shards: Shards) -> Trainer:
+    """Return a trainer of these workers, for one thread."""
+    return trainers_for(bench, shards, 1)[0]
+
+
+def trainers_for(bench: Bench, shards: Shards, threads: int) -> list[Trainer]:
+    """Return trainers of these workers for so many threads: one where more would gain nothing.
+
+    What many workers are trained with at once leaves Python's lock; a model of the user's may not, nor need
+    it bear two threads.
+    """
+    kept = Kept(shards, bench.memory_mib // bench.hands * MIB)
+    alone = bench.model != SIMPLE or not bench.vectorised or bench.device is not None
+    return [
+        Trainer(shards, model=bench.model, vectorised=bench.vectorised, device=bench.device, kept=kept)
+        for _ in range(1 if alone else threads)
+    ]
 
 
 def dealt_out(places: Sequence[int], hands: int) -> list[list[int]]:
@@ -117,33 +127,55 @@ def in_pieces(places: Sequence[int], processes: int) -> Iterator[Sequence[int]]:
     yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
-class InlineEngine:
-    """Trains in this process, in a thread, so that whoever waits can be cancelled between two batches.
-
-    Args:
-        trainer: What trains.
-        offload: Where.
-    """
-
-    def __init__(self, trainer: Trainer, offload: Offload = in_thread) -> None:
-        self._trainer = trainer
-        self._offload = offload
-
-    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
-        """See `Engine`."""
-        return await self._offload(lambda should_stop: self._trainer.train(work, places, should_stop))
-
-
-def in_turns(offload: Offload) -> Offload:
-    """Return an offload that does one thing at a time.
+class InTurns:
+    """An `Offload` that does one thing at a time.
 
     Python runs one thread at a time. A second one that has much to do in Python makes the first wait for
     milliseconds after each call of NumPy.
+
+    Args:
+        offload: Where.
     """
-    turn = trio.Lock()
 
-    async def one_at_a_time(work: Callable[[Callable[[], bool]], T]) -> T:
-        async with turn:
-            return await offload(work)
+    def __init__(self, offload: Offload = in_thread) -> None:
+        self._offload = offload
+        self._turn = trio.Lock()
 
-    return one_at_a_time
+    async def __call__(self, work: Callable[[Callable[[], bool]], T]) -> T:
+        """See `Offload`."""
+        async with self._turn:
+            return await self._offload(work)
+
+    async def all(self, works: Sequence[Callable[[Callable[[], bool]], list[T]]]) -> list[T]:
+        """Run works that leave Python's lock to each other side by side; return what they return, in all."""
+        results: list[T] = []
+
+        async def one(work: Callable[[Callable[[], bool]], list[T]]) -> None:
+            results.extend(await self._offload(work))
+
+        async with self._turn, trio.open_nursery() as nursery:
+            for work in works:
+                nursery.start_soon(one, work)
+        return results
+
+
+class InlineEngine:
+    """Trains in this process, in threads, so that whoever waits can be cancelled between two batches.
+
+    Args:
+        trainers: What trains: one, or several that gain from a thread each.
+        in_turns: Where.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer], in_turns: InTurns) -> None:
+        self._trainers = trainers
+        self._in_turns = in_turns
+
+    async def train(self, work: Work, places: Sequence[int]) -> list[Answers]:
+        """See `Engine`."""
+        threads = min(len(self._trainers), len(places) // BATCH_WORKERS)
+        if threads < 2:
+            trainer = self._trainers[0]
+            return await self._in_turns(lambda should_stop: trainer.train(work, places, should_stop))
+        shares = zip(self._trainers, dealt_out(places, threads), strict=False)
+        return await self._in_turns.all([partial(trainer.train, work, share) for trainer, share in shares])

@@ -139,4 +139,4 @@ def train_in_process(bench: Bench, work: Work, piece: Sequence[int]) -> list[Ans
 @lru_cache(maxsize=1)
 def _trainer_here(bench: Bench) -> Trainer:
     threadpool_limits(limits=1, user_api="blas")  # for good: see `federation.learning.one_blas_thread`
-    return trainer_for(bench, shards_of(bench.source), bench.hands)
+    return trainer_for(bench, shards_of(bench.source))

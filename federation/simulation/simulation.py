@@ -35,7 +35,7 @@ from federation.round import Round
 from federation.simulation.assignment import Alone
 from federation.simulation.config import RESUMED_WITH_ANY, SimulationConfig
 from federation.simulation.crowd import Crowd
-from federation.simulation.engine import Engine, in_turns
+from federation.simulation.engine import Engine, InTurns
 from federation.simulation.engines import open_engine
 from federation.simulation.ground import Ground
 from federation.simulation.past import Past, RememberingEngine
@@ -133,14 +133,15 @@ async def simulate(
         EngineFailed: Its processes or its cluster cannot be used.
         QuorumLost: Too few workers are left, and none will come; the rounds before are in the record.
     """
+    in_turns = InTurns(offload)
     if config.engine == "inline":
-        offload = in_turns(offload)
+        offload = in_turns
     data = await offload(lambda _: read(source_of(config, config.seed)))
     with one_blas_thread(), open_record(config) as store:
         before = _run_to_resume(store, config) if config.resume else None
         if before is None:
             check_name(store, config.run)
-        async with open_engine(config, data.shards, offload) as engine:
+        async with open_engine(config, data.shards, in_turns) as engine:
             run = store.reopen_run(before.id) if before else _entered(store, config, data, now_unix())
             past = await offload(lambda _: Past(store, run))
             play = _Play(config, data, engine, store, run, past, offload, now_unix, on_round)

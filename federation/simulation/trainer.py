@@ -40,11 +40,12 @@ class Trainer:
     ways, and where a byte differs, on a machine whose BLAS we do not know, the loop is used.
 
     Args:
-        shards: Their samples.
+        shards: The workers' samples.
         model: What they train: "simple", or the place of a factory; see `federation.models`.
         vectorised: Whether many are trained at once, where they train a `SimpleClassifier`.
         device: Where PyTorch is to do that instead, equal to within rounding; None for NumPy.
-        memory_mib: How much of drawn samples is kept.
+        kept: The samples that were drawn, which trainers in several threads may share; None for 256 MiB of
+            its own.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class Trainer:
         model: str = SIMPLE,
         vectorised: bool = True,
         device: str | None = None,
-        memory_mib: int = 256,
+        kept: Kept | None = None,
     ) -> None:
         self._shards = shards
-        self._kept = Kept(shards, memory_mib * MIB)
+        self._kept = kept or Kept(shards, 256 * MIB)
         chance = generator_for(0, "model")  # its weights come with the assignment
         self._model = model_factory(model)(shards.feature_count, len(shards.class_names), chance)
         self._vectorised = vectorised and model == SIMPLE

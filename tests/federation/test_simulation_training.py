@@ -14,7 +14,9 @@ from federation.learning import TrainingStopped, one_blas_thread
 from federation.simulation import trainer as trainer_module
 from federation.simulation.assignment import Answers, Assignment, joined
 from federation.simulation.batched import Trained, train_many
-from federation.simulation.data import DrawnShards, PooledShards, Samples
+from federation.simulation.config import SimulationConfig
+from federation.simulation.data import DrawnShards, Kept, PooledShards, Samples
+from federation.simulation.engine import InlineEngine, InTurns, bench_of, trainers_for
 from federation.simulation.trainer import Trainer
 
 
@@ -80,11 +82,35 @@ def test_workers_of_any_sizes_have_the_bytes_that_each_has_alone() -> None:
     wish = assignment(6, 3, batch_size=4)
 
     with one_blas_thread():
-        at_once = Trainer(shards, memory_mib=0).train(wish, range(90))
+        at_once = Trainer(shards, kept=Kept(shards, 0)).train(wish, range(90))
         alone = Trainer(shards, vectorised=False).train(wish, range(90))
 
     assert len(at_once) < 90
     assert by_place(at_once) == by_place(alone)
+
+
+async def test_threads_that_train_side_by_side_have_the_bytes_of_one() -> None:
+    """And share what was drawn: no worker's samples are in memory twice."""
+    config = SimulationConfig(workers=150)
+    shards = DrawnShards(workers=150, samples=10, feature_count=5, class_count=3)
+    wish = assignment(5, 3)
+    trainers = trainers_for(bench_of(config), shards, threads=2)
+
+    with one_blas_thread():
+        side_by_side = await InlineEngine(trainers, InTurns()).train(wish, range(150))
+        one = Trainer(shards).train(wish, range(150))
+
+    assert len(trainers) == 2
+    assert by_place(side_by_side) == by_place(one)
+    assert trainers[0]._kept is trainers[1]._kept
+    assert trainers[0]._kept.samples_of(7) is trainers[1]._kept.samples_of(7)
+
+
+def test_a_model_of_the_users_is_trained_in_one_thread() -> None:
+    config = SimulationConfig(workers=150, model="tests.federation.broken_model:broken_model")
+    shards = DrawnShards(workers=150, samples=10, feature_count=5, class_count=3)
+
+    assert len(trainers_for(bench_of(config), shards, threads=2)) == 1
 
 
 def test_a_machine_on_which_the_bytes_differ_trains_one_after_the_other(
