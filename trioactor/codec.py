@@ -52,6 +52,7 @@ BUILT_IN_TAGS: Final = (
 
 TOKEN_BYTES = 8
 MAX_HEADER_BYTES = 16 * 1024
+_NO_FIELDS = b"\x80"  # an empty array
 _PAIR = b"\x82"
 _PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
 _TELLS = b"\x84" + write_head(0, Tells.number)
@@ -268,6 +269,8 @@ class Codec:
         shape = self._vocabulary.of(message)
         out = self._out
         out.begin()
+        if shape.is_empty:  # as a question often is
+            return shape, _NO_FIELDS
         try:
             return shape, dumps(shape.pack_fields(message, out))
         except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:

@@ -433,13 +433,15 @@ class Connection:
     # --- reading --------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        turn = self._turn
+        turn, decoder = self._turn, self._decoder
         try:
             more = True
             while more:  # the first frames may have come with the hello, and are here already
-                while (event := self._decoder.next_event()) is not None:
+                while (event := decoder.next_event()) is not None:
                     if turn.spend(self._on_event(event)):
                         await turn.over()
+                    if decoder.is_at_rest:
+                        break
                 self._note_unfinished()
                 turn.rest()
                 more = bool(await self._receive())
@@ -456,15 +458,20 @@ class Connection:
             turn.rest()
 
     async def _receive(self) -> int:
-        place = self._decoder.place_now
-        if place is not None and self._receive_into is not None and place.nbytes >= IN_PLACE_BYTES:
-            count = await self._receive_into(place)
-            self._decoder.placed(count)
+        decoder, receive_into = self._decoder, self._receive_into
+        most, place = RECEIVE_BYTES, None
+        if receive_into is not None and not decoder.is_at_rest:
+            place = decoder.place_now
+            if decoder.is_between_pieces:
+                most = BETWEEN_BYTES
+        if place is not None and place.nbytes >= IN_PLACE_BYTES:
+            assert receive_into is not None
+            count = await receive_into(place)
+            decoder.placed(count)
         else:
-            in_place = self._receive_into is not None and self._decoder.is_between_pieces
-            data = await self._receive_some(BETWEEN_BYTES if in_place else RECEIVE_BYTES)
+            data = await self._receive_some(most)
             count = len(data)
-            self._decoder.feed(bytes(data))
+            decoder.feed(bytes(data))
         self._heard_at = trio.current_time()
         self.received += count
         return count

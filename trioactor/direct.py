@@ -63,17 +63,15 @@ class _Receiver:
         self._is_empty = False  # as far as we know
 
     async def __call__(self, most: int) -> bytes:
-        data = await (self._wait_and_read(most) if self._is_empty else self._socket.recv(most))
-        self._is_empty = len(data) < most
-        return data
-
-    async def _wait_and_read(self, most: int) -> bytes:
-        while True:
+        data = None if self._is_empty else await self._socket.recv(most)
+        while data is None:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                return os.read(self._socket.fileno(), most)
+                data = os.read(self._socket.fileno(), most)
             except BlockingIOError:  # somebody was quicker: trio wakes all that wait
                 continue
+        self._is_empty = len(data) < most
+        return data
 
 
 def _is_the_kernels(own: trio.socket.SocketType) -> bool:

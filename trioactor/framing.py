@@ -179,6 +179,11 @@ class FrameDecoder:
             return self._begun, self._assembly.taken
         return (self._begun, len(self._partial)) if self._partial else None
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that was fed is taken out, and nothing has begun: a new frame comes next."""
+        return not self._data and self._assembly is None and not self._partial
+
     def feed(self, data: bytes) -> None:
         """Add what the transport delivered, in pieces of any size. Take out all events before the next."""
         assert self._position == len(self._data), "call next_event() until it returns None"
@@ -216,7 +221,7 @@ class FrameDecoder:
                 self._begun += self._assembly is None
                 return payload
             self._begin(payload)
-        self._data, self._position = b"", 0  # all of it is handled: a quiet peer keeps no memory
+        self._data, self._position = b"", 0
         return None
 
     @property
@@ -286,7 +291,10 @@ class FrameDecoder:
         if end > len(data):
             self._wait_for(end - self._position)
             return None
-        self._position = end
+        if end == len(data):  # all of it is handled: a quiet peer keeps no memory
+            self._data, self._position = b"", 0
+        else:
+            self._position = end
         return data[start:end]
 
     def _wait_for(self, needed: int) -> None:

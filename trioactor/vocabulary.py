@@ -107,6 +107,7 @@ class MessageShape:
     Attributes:
         wire_name: Its name on the wire, as CBOR.
         prefix: How every such message begins; the array of fields follows.
+        is_empty: Whether it has no fields.
     """
 
     exact: type | None = None
@@ -117,6 +118,7 @@ class MessageShape:
         self.wire_name = dumps(wire_name)
         self.prefix = _MESSAGE_START + self.wire_name
         self.reply: Shape | None = None  # of the answer, when the class is a Request of something
+        self.is_empty = False
         self._fields: tuple[tuple[str, Shape], ...] = ()
         self._needed = 0  # fields without a default
         self._exact: tuple[type | None, ...] | None = None
@@ -127,6 +129,7 @@ class MessageShape:
     def complete(self, shapes: Mapping[str, Shape], needed: int) -> None:
         """Say what the fields are; not done in `__init__`, since a message may contain itself."""
         self._fields = tuple(shapes.items())
+        self.is_empty = not shapes
         self._needed = needed
         kinds = tuple(shape.exact for shape in shapes.values())
         if None not in kinds:
