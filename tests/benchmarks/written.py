@@ -19,6 +19,10 @@ from tests.benchmarks.sections import SECTIONS, Findings
 # How the names of other projects begin; all else that ours stands beside is a limit, or ourselves.
 PEERS = ("pykka", "Thespian", "xoscar", "pyzmq", "pickle", "msgspec", "Flower", "cbor2")
 
+# An axis of fewer decades has a tick at each size instead of at powers of ten: of those it would have one or
+# two, and matplotlib would label between them until the labels overlap.
+DECADES_OF_POWERS = 2
+
 Found = dict[str, Any]
 """A section as it stands in the JSON file."""
 
@@ -194,6 +198,10 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
                 label=line,
             )
         panel.set(xscale="log", yscale="log", xlabel=curve.size, ylabel=curve.unit)
+        measured = curve.sizes()
+        if measured[-1] < 10**DECADES_OF_POWERS * measured[0]:
+            panel.set_xticks(measured, [f"{size:,.0f}" for size in measured])
+            panel.set_xticks([], minor=True)
         drawn = [cost for points in curve.lines.values() for _, cost in points]
         middle = (min(drawn) * max(drawn)) ** 0.5
         panel.set_ylim(min(min(drawn) / 1.5, middle / 10), max(max(drawn) * 1.5, middle * 10))  # two decades
