@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import trio
@@ -71,6 +72,18 @@ class _NoRefs:
 
     def ref_of(self, fields: Any) -> Any:
         raise Mismatch("no ref is told in a handshake")
+
+
+@contextmanager
+def _impossible_addresses_refused() -> Iterator[None]:
+    """Have an address that no machine can have be one that cannot be reached, and no fault of the program.
+
+    What peers say of their address and of others' is dialled, and they may say anything.
+    """
+    try:
+        yield
+    except (UnicodeError, OverflowError) as error:
+        raise OSError(f"no machine can have that address ({error})") from None
 
 
 class Remote:
@@ -170,7 +183,8 @@ class Remote:
             CannotListen: The address cannot be bound.
         """
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
+            with _impossible_addresses_refused():
+                listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {host}:{port}: {in_words(error)}{holder_of(port)}"
@@ -322,7 +336,8 @@ class Remote:
 
     async def call(self, address: Address) -> Greeted:
         """See `Exchange`."""
-        stream = await trio.open_tcp_stream(*address)
+        with _impossible_addresses_refused():
+            stream = await trio.open_tcp_stream(*address)
         try:
             return await self._greet(stream, address, dialled=True)
         except BaseException:

@@ -187,6 +187,26 @@ async def test_an_unknown_name_is_said_to_be_one(autojump_clock: MockClock, netw
             await a.system.ref("nowhere", PORT, "clerk").ask(Read())
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u2028"])
+async def test_an_address_that_no_machine_can_have_cannot_be_reached_and_ends_nobody(
+    autojump_clock: MockClock, network: Network, host: str
+) -> None:
+    """Addresses come from peers as well: in a hello, in a ref, in gossip. trio has a ValueError for these."""
+    async with site(network, "a") as a:
+        with pytest.raises(NotDelivered, match="cannot be reached: no machine can have that address"):
+            await a.system.ref(host, PORT, "clerk").ask(Read())
+
+        assert await a.system.ref("a", PORT, "clerk").ask(Read()) == []
+
+
+async def test_an_address_that_no_machine_can_have_cannot_be_listened_on(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    async with ActorSystem("a") as system:
+        with pytest.raises(CannotListen, match=r"cannot listen on a\.\.b:7000: no machine can have that"):
+            await system.listen("a..b", PORT)
+
+
 async def test_pauses_between_attempts_double_and_are_drawn(
     autojump_clock: MockClock, network: Network
 ) -> None:
