@@ -35,6 +35,10 @@ from trioactor.unfinished import Unfinished
 from trioactor.unread import Unread
 from trioactor.vocabulary import Hook, Vocabulary
 
+# So many addresses are remembered, with the pauses between attempts to reach them. Peers say addresses, their
+# own and others', and each takes 5 KiB: one that says ever new ones is not to fill the memory.
+KNOWN_LINKS = 4096
+
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound
 
 
@@ -115,7 +119,8 @@ class Remote:
             hooks.append(arrays.ArrayHook())
             self._decoders = arrays.decoders
         self._vocabulary = Vocabulary(home.vocabulary.values(), hooks)
-        self._links: dict[Address, Link] = {}  # peers that can be dialled
+        # Peers that can be dialled; who was asked for longest ago stands first.
+        self._links: dict[Address, Link] = {}
         # Peers that came to us, and their links when they call back; in the order of their coming.
         self._visitors: dict[Link, None] = {}
         self._listening: dict[Address, trio.CancelScope] = {}
@@ -283,14 +288,32 @@ class Remote:
         vouched = not self.verified or address[0] in greeted.identity
         if address[0] != greeted.address[0] or not vouched:
             return Link(self, address, greeted.address)
-        known = self._links.get(address)
-        if known is None:
-            known = self._links[address] = Link(self, address)
+        known = self._known(address)
         if known.connection is None and known.state != "connecting":
             return known
         if known.connection is not None and known.connection.peer.incarnation != greeted.hello.incarnation:
             known.connection.ask_for_life()  # the system there was started again, so it should be over
         return Link(self, address, greeted.address)
+
+    def _known(self, address: Address) -> Link:
+        """Return the link to an address: the one that there is, or a new one."""
+        link = self._links.pop(address, None)
+        if link is None:
+            link = Link(self, address)
+            if len(self._links) >= KNOWN_LINKS:
+                self._forget_one()
+        self._links[address] = link
+        return link
+
+    def _forget_one(self) -> None:
+        """Forget the link that was asked for longest ago, of those over which nothing goes just now.
+
+        A ref that somebody holds keeps its link; a new ref to that address then has another.
+        """
+        for address, link in self._links.items():
+            if link.connection is None and link not in self._visitors:
+                del self._links[address]
+                return
 
     # --- far actors -------------------------------------------------------------------------------------
 
@@ -304,10 +327,7 @@ class Remote:
             raise ValueError(
                 f"actor_id {actor_id!r:.100} has {len(actor_id):,} characters; use 1 to {MAX_ID_CHARACTERS:,}"
             )
-        link = self._links.get((host, port))
-        if link is None:
-            link = self._links[host, port] = Link(self, (host, port))
-        return RemoteTarget(link, actor_id)
+        return RemoteTarget(self._known((host, port)), actor_id)
 
     def ref_at(self, address: Address, actor_id: str) -> ActorRef:
         """Return the ref of an actor by its address; a near one, when the address is our own."""

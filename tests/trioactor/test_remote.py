@@ -31,6 +31,7 @@ from trioactor import (
 from trioactor.errors import CannotEncode, MailboxFull, UnknownMessage
 from trioactor.limits import Limits
 from trioactor.link import Link
+from trioactor.remote import KNOWN_LINKS
 from trioactor.testing import Link as Cable
 from trioactor.testing import Network
 from trioactor.unfinished import Unfinished
@@ -129,6 +130,24 @@ async def test_the_ref_of_ones_own_address_is_a_near_one(autojump_clock: MockClo
 
         assert ref.address is None
         assert await ref.ask(Read()) == []
+
+
+async def test_so_many_addresses_are_remembered_and_those_in_use_are_among_them(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    """A peer may say ever new addresses, its own or others', and each takes memory."""
+    async with site(network, "hub") as hub, site(network, "a", listens=False) as a:
+        await a.system.ref("hub", PORT, "clerk").ask(Read())
+        early = a.system.ref("elsewhere", 1, "clerk")
+        for port in range(2, KNOWN_LINKS + 100):
+            a.system.ref("elsewhere", port, "clerk")
+
+        assert len(a.system.links) == KNOWN_LINKS
+        assert a.link().state == "up"
+        await a.system.ref("hub", PORT, "clerk").ask(Read())
+        assert len(hub.system.links) == 1
+        with pytest.raises(NotDelivered, match="elsewhere:1 cannot be reached"):
+            await early.ask(Read())
 
 
 async def test_a_peer_that_listens_is_answered_over_the_connection_that_it_made(
