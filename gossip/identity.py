@@ -32,6 +32,9 @@ SALT_BITS = 32
 MAX_LIVES = 2**32
 MAX_INCARNATION = MAX_LIVES << SALT_BITS
 
+MAX_LIVES_AHEAD = 2**20
+"""No disk forgets a million lives. Who says so wants to drive a peer out of its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredIdentity:
@@ -127,9 +130,14 @@ class Identity:
 
         Args:
             sightings: What other peers know of us; two are enough, and needed by a peer without a memory.
+                One that tells of a life too far ahead is no reason to outlive that.
+
+        Raises:
+            IdentityExhausted: Our disk knows of the last life that there is.
         """
         sightings = list(sightings)
-        latest = max([self._saved.incarnation, *(sighting.incarnation for sighting in sightings)])
+        credible = [one.incarnation for one in sightings if self.may_have_forgotten(one.incarnation)]
+        latest = max([self._saved.incarnation, *credible])
         self._begun = True
         self.renew(latest)
         clock = LamportClock(self, lease_end=self._saved.lease_end)
@@ -155,6 +163,10 @@ class Identity:
     def is_ours(self, incarnation: int) -> bool:
         """Whether this very process has lived under that incarnation."""
         return salt_of(incarnation) == self._salt and incarnation <= self._saved.incarnation
+
+    def may_have_forgotten(self, incarnation: int) -> bool:
+        """Whether our disk may have forgotten a life of ours that another tells of."""
+        return life_of(incarnation) <= life_of(self._saved.incarnation) + MAX_LIVES_AHEAD
 
     def save_lease(self, until: int) -> None:
         """See `LeaseStore`."""

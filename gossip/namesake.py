@@ -27,9 +27,6 @@ from gossip.timing import Timing
 MAX_CONTESTS = 3
 """A ghost does not grow older. One that has done so three times is no ghost."""
 
-MAX_LIVES_AHEAD = 2**20
-"""No disk forgets a million lives. Who says so wants to drive us out of our name."""
-
 
 class OwnName:
     """What a peer does about its own name.
@@ -71,7 +68,7 @@ class OwnName:
             return me, None
         if info.incarnation == me.incarnation and not moved and info.rebuttals < MAX_REBUTTALS:
             return replace(me, rebuttals=info.rebuttals + 1), None
-        if not self._is_credible(info, me):
+        if not self._is_credible(info):
             return me, None
         if info.incarnation == me.incarnation or info.gone or info.address == me.address:
             return self._outlive(info, me), None
@@ -80,8 +77,8 @@ class OwnName:
         self._ghost, self._until = info, now + self._patience_seconds
         return me, info
 
-    def _is_credible(self, info: PeerInfo, me: PeerInfo) -> bool:
-        if life_of(info.incarnation) > life_of(me.incarnation) + MAX_LIVES_AHEAD:
+    def _is_credible(self, info: PeerInfo) -> bool:
+        if not self._identity.may_have_forgotten(info.incarnation):
             return False
         return self._notary is None or self._notary.is_sealed(info.peer, peer_claim(info), info.proof)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gossip import Identity, IdentityExhausted, Sighting, StoredIdentity, WrongIdentity, life_of
 from gossip.clock import MAX_ADVANCE
-from gossip.identity import MAX_LIVES, SALT_BITS
+from gossip.identity import MAX_INCARNATION, MAX_LIVES, SALT_BITS
 from tests.gossip.stores import MemoryStore, begin
 
 
@@ -107,6 +107,13 @@ def test_lives_run_out_with_words() -> None:
     store = MemoryStore(StoredIdentity("a", (MAX_LIVES - 1) << SALT_BITS, 0))
     with pytest.raises(IdentityExhausted, match="give it another name"):
         begin("a", store)
+
+
+def test_no_liar_uses_up_the_lives_of_a_peer_that_starts() -> None:
+    """To outlive what it tells of would leave none."""
+    identity, _ = begin("a", sightings=(Sighting("liar", MAX_INCARNATION - 1, 0), Sighting("b", 0, 0)))
+
+    assert life_of(identity.replica.incarnation) == 1
 
 
 def test_what_is_saved_can_be_read() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gossip import DuplicateIdentity, Identity, PeerInfo, Status, Timing, life_of
-from gossip.identity import SALT_BITS
+from gossip.identity import MAX_LIVES_AHEAD, SALT_BITS
 from gossip.messages import MAX_REBUTTALS
-from gossip.namesake import MAX_CONTESTS, MAX_LIVES_AHEAD, OwnName
+from gossip.namesake import MAX_CONTESTS, OwnName
 from tests.gossip.notaries import SecretNotary
 from tests.gossip.stores import MemoryStore, begin
 
