@@ -26,12 +26,16 @@ class Agreement:
         self._rng = rng
         self._agreed: dict[str, str] = {}  # who has finished, and with which average
 
-    def hear(self, state: GossipState) -> None:
-        """A peer has said how it is doing."""
-        if state.finished:
-            self._agreed[state.peer] = state.average
+    def hear(self, asked: str, state: GossipState) -> None:
+        """The peer that was asked has said how it is doing.
+
+        What another says in its place counts for neither: its address may have passed on, and nobody speaks
+        for others.
+        """
+        if state.peer == asked and state.finished:
+            self._agreed[asked] = state.average
         else:
-            self._agreed.pop(state.peer, None)
+            self._agreed.pop(asked, None)
 
     def missing(self, live: Iterable[str], average: str) -> list[str]:
         """Return the live peers that have not said that they finished with that average."""

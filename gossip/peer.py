@@ -336,7 +336,8 @@ class GossipPeer(Actor):
         address = self._address_of(peer)
         if address is not None:
             with suppress(DeliveryError):  # it is asked again, or found to be dead
-                self._agreement.hear(await self._world.ref_to(address).ask(GossipStateRequest()))
+                state = await self._world.ref_to(address).ask(GossipStateRequest())
+                self._agreement.hear(peer, state)
 
     # --- reports --------------------------------------------------------------------------------
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from random import Random
 
 import pytest
 from rich.console import Console
 
 from gossip import GossipState
-from gossip.agreement import Agreement
 from gossip.network import MAX_NOTICES, NetworkView
 from gossip.terminal import HEADS, LiveNetwork, Picture, PlainNetwork, new_lines, summary, table_lines
 
@@ -151,32 +149,3 @@ def test_the_summary_tells_what_gossip_has_brought() -> None:
     assert "Gossip reaches 2.0 times what the best of them reaches alone." in text
     assert f"average SHA-256  {ONE}" in text
     assert "record           here" in text
-
-
-# --- whether all agree, as a peer sees it -------------------------------------------------------------
-
-
-def test_a_peer_asks_who_has_not_said_that_it_agrees() -> None:
-    agreement = Agreement(Random(0))
-    assert sorted(agreement.to_ask(["b", "c"], ONE)) == ["b", "c"]
-
-    agreement.hear(state("b", finished=True))
-    agreement.hear(state("c", finished=True, average=OTHER))
-
-    assert agreement.to_ask(["b", "c"], ONE) == ["c"]
-    assert agreement.to_ask(["b"], ONE) == []
-    assert agreement.to_ask(["b", "c"], OTHER) == ["b"]
-
-
-def test_a_peer_that_trains_again_agrees_no_more() -> None:
-    agreement = Agreement(Random(0))
-    agreement.hear(state("b", finished=True))
-    agreement.hear(state("b"))
-
-    assert agreement.missing(["b"], ONE) == ["b"]
-
-
-def test_no_more_than_some_are_asked_at_a_time() -> None:
-    asked = Agreement(Random(0)).to_ask([str(number) for number in range(1000)], ONE)
-
-    assert len(set(asked)) == 16
