@@ -221,7 +221,7 @@ class Attendance:
 
     Args:
         watch: What is told of it.
-        config: Of the run.
+        config: Says which peers there are.
 
     Attributes:
         over: Whether processes end because they are to.
@@ -236,7 +236,7 @@ class Attendance:
         """A process has ended by itself."""
         if self.over:
             return
-        who = f"peer {role}" if role != REPORTER_NAME else "the reporter"
+        who = _who(role)
         if status in OWN_STATUSES:
             self._miss(role, f"{who} has ended: {words}", status)
         else:
@@ -247,7 +247,7 @@ class Attendance:
     def see_given_up(self, role: str, reason: str) -> None:
         """A process has crashed too often, and does not come back."""
         if not self.over:
-            self._miss(role, f"{role} crashed too often, and is not started again: {reason}", 1)
+            self._miss(role, f"{_who(role)} crashed too often, and is not started again: {reason}", 1)
 
     def _miss(self, role: str, text: str, status: int) -> None:
         self._peers.discard(role)
@@ -255,6 +255,10 @@ class Attendance:
         usage = status == ExitStatus.USAGE
         if role != REPORTER_NAME and (usage or not self._peers):
             self._watch.fail(ExitStatus.USAGE if usage else ExitStatus.FAILED, text)
+
+
+def _who(role: str) -> str:
+    return f"peer {role}" if role != REPORTER_NAME else "the reporter"
 
 
 async def _end_on_request(watch: NetworkWatch, stop: Stop) -> None:
