@@ -42,7 +42,7 @@ class ProcessFailed(TrioactorError):
     """
 
     def __init__(self, command: str, status: int, last_lines: Sequence[str]) -> None:
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
         said = f": {last_lines[-1]}" if last_lines else ""
         super().__init__(f"process {command!r} {how}{said}")
         self.status = status
@@ -240,6 +240,13 @@ class LineSplitter:
         """Return the last line, if it had no end."""
         left, self._buffer = self._buffer, b""
         return [_text(left)] if left else []
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the thirty for real-time programs, of which Python names the first and last
+        return f"signal {number}"
 
 
 def _text(line: bytes) -> str:

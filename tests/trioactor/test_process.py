@@ -119,6 +119,13 @@ async def test_a_bad_end_is_the_failure_of_the_actor_with_the_last_words() -> No
     assert caught.group_contains(ProcessFailed, match="status 3: no disk")
 
 
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}")]
+)
+def test_the_signal_that_ended_a_process_is_named_where_it_has_a_name(number: int, name: str) -> None:
+    assert str(ProcessFailed("worker", -number, ["last"])) == f"process 'worker' was ended by {name}: last"
+
+
 async def test_a_good_end_stops_the_actor() -> None:
     async with ActorSystem() as system:
         ref = await system.actor_of(lambda: ProcessActor(python("pass")), "p")
