@@ -35,13 +35,18 @@ V = TypeVar("V", contravariant=True)
 
 
 class Screen(Protocol[V]):
-    """Somewhere a run can be seen, as a view of it. A context manager: it is on screen within the block."""
+    """Somewhere a run can be seen, as a view of it. A context manager: it is on screen within the block.
 
-    def __enter__(self) -> Self: ...
+    One that has nothing to put there, or to take away again, inherits from it.
+    """
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        return
 
     def show(self, view: V) -> None:
         """Something has happened."""
@@ -53,7 +58,7 @@ class Screen(Protocol[V]):
 # --- plain lines ----------------------------------------------------------------------------
 
 
-class PlainScreen:
+class PlainScreen(Screen[RunView]):
     """One line for each finished round and each notice.
 
     Args:
@@ -63,14 +68,6 @@ class PlainScreen:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._before = RunView()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, view: RunView) -> None:
         """Print what is new since the last view."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from federation.terminal import (
     BAR_CELLS,
+    Screen,
     age_in_words,
     bar,
     bytes_in_words,
@@ -35,7 +36,7 @@ STYLES = {"training": "cyan", "finished": "green", "ended": "red", "restarting":
 # --- plain lines ----------------------------------------------------------------------------
 
 
-class PlainNetwork:
+class PlainNetwork(Screen[NetworkView]):
     """One line for each round that all peers have trained, and for each notice.
 
     Args:
@@ -45,14 +46,6 @@ class PlainNetwork:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._before = NetworkView()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, view: NetworkView) -> None:
         """Print what is new since the last view."""

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import TypeVar
 
 import trio
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -31,6 +30,7 @@ from federation.preflight import ready_regions
 from federation.programs import log_to_file
 from federation.results import write_settings
 from federation.stopping import Stop
+from federation.terminal import Screen
 from federation.view import RunView
 from federation.workspace import new_run_folder
 from gossip.config import StartGossipConfig
@@ -48,7 +48,7 @@ FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.D
 V = TypeVar("V")
 
 
-class Camera(Generic[V]):
+class Camera(Screen[V]):
     """A screen that nobody looks at. It keeps what would be on it, until a moment has come.
 
     Args:
@@ -64,14 +64,6 @@ class Camera(Generic[V]):
         self._view = first
         self._on_tick = on_tick
         self.kept: RenderableType | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, view: V) -> None:
         """Keep the view for the next tick, as the live table does."""

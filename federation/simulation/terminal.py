@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from federation.simulation.config import SimulationConfig
 from federation.simulation.record import RoundReport
 from federation.simulation.simulation import Beginning
-from federation.terminal import MOST_BAR_CELLS, bar, bytes_in_words, comparison, number
+from federation.terminal import MOST_BAR_CELLS, Screen, bar, bytes_in_words, comparison, number
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -68,7 +68,7 @@ class Progress:
         self.virtual_seconds += report.seconds
 
 
-class PlainScreen:
+class PlainScreen(Screen[Progress]):
     """A line at the beginning, and one for each round.
 
     Args:
@@ -78,14 +78,6 @@ class PlainScreen:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._begun = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def show(self, progress: Progress) -> None:
         """Print what is new."""
