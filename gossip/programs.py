@@ -16,7 +16,7 @@ from gossip.config import PeerConfig, ReporterConfig
 from gossip.network import NetworkView
 from gossip.plan import Over
 from gossip.roles import check_network, run_peer, run_reporter
-from gossip.terminal import LiveNetwork, PlainNetwork
+from gossip.terminal import LiveNetwork, PlainTables
 
 
 def peer_program(config: PeerConfig) -> ExitStatus:
@@ -44,25 +44,22 @@ def _status_of(over: Over) -> ExitStatus:
 
 
 def reporter_program(config: ReporterConfig) -> ExitStatus:
-    """Run a reporter: a live table on a terminal, a table now and again elsewhere, on stdout."""
-    live = not config.plain and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    screen: Screen[NetworkView] = screen_on_stdout() if live else PlainNetwork(sys.stderr)
-
-    def show(view: NetworkView) -> None:
-        if live:
-            screen.show(view)
+    """Run a reporter until it is asked to end, and return how that was."""
+    screen = reporter_screen(config)
 
     async def work(stop: Stop) -> ExitStatus:
         check_network(config)
         with screen:
-            await run_reporter(config, stop, show=show, tick=screen.tick, out=None if live else sys.stdout)
+            await run_reporter(config, stop, screen)
         return stop.status
 
     return run_program("reporter", config.workspace, work, patient=True)
 
 
-def screen_on_stdout() -> LiveNetwork:
-    """Return a live table on stdout."""
+def reporter_screen(config: ReporterConfig) -> Screen[NetworkView]:
+    """Return a live table where somebody looks at a terminal, plain tables elsewhere: both on stdout."""
+    if config.plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return PlainTables(sys.stdout)
     from rich.console import Console
 
     return LiveNetwork(Console())

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import trio
 
@@ -24,6 +24,7 @@ from federation.errors import SettingsError
 from federation.learning import LearningError, Model, Region, generator_for, load_region
 from federation.models import model_factory
 from federation.stopping import Stop
+from federation.terminal import Screen
 from federation.workspace import make_writable
 from gossip.config import InNetwork, Learning, PeerConfig, ReporterConfig
 from gossip.learner import Learner, gossip_strategy
@@ -35,7 +36,6 @@ from gossip.places import PEER, REPORTER, placed, places
 from gossip.plan import Over, Plan, World
 from gossip.reporter import GossipReporter
 from gossip.store import GossipStore
-from gossip.terminal import table_lines
 from gossip.traffic import traffic_of
 from persistence import NewRun
 from trioactor import ActorRef, ActorSystem, ChildSpec, Health, Peer, Supervisor
@@ -243,29 +243,20 @@ async def _leave_on_request(system: ActorSystem, actor_id: str, stop: Stop) -> N
 # --- a reporter -----------------------------------------------------------------------------
 
 
-async def run_reporter(
-    config: ReporterConfig,
-    stop: Stop,
-    *,
-    show: Callable[[NetworkView], None],
-    tick: Callable[[float], None],
-    out: TextIO | None,
-) -> None:
+async def run_reporter(config: ReporterConfig, stop: Stop, screen: Screen[NetworkView]) -> None:
     """Run a reporter until it is asked to stop.
 
     Args:
         config: Its settings.
         stop: Ends it.
-        show: Shown the network as things happen.
-        tick: Told the time now and again.
-        out: Where a table goes once in a while; None to print none.
+        screen: Shown the network as things happen, and told the time once in `every_seconds` and at the end.
     """
     view = NetworkView(began_seconds=trio.current_time())
 
     def hear(state: GossipState) -> None:
         nonlocal view
         view = view.hear(state, trio.current_time())
-        show(view)
+        screen.show(view)
 
     async with listening("reporter", config, config.tls_files) as (system, address):
         await system.actor_of(partial(GossipReporter, hear), REPORTER_ACTOR)
@@ -273,9 +264,7 @@ async def run_reporter(
             while not stop.wanted.is_set():
                 with trio.move_on_after(config.every_seconds):
                     await stop.wanted.wait()
-                tick(trio.current_time())
-                if out is not None and view.peers:
-                    print(*table_lines(view, trio.current_time()), "", sep="\n", file=out, flush=True)
+                screen.tick(trio.current_time())
                 if config.output is not None:
                     _append(config.output, view)
 

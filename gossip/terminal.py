@@ -57,6 +57,27 @@ class PlainNetwork(Screen[NetworkView]):
         """Lines do not age."""
 
 
+class PlainTables(Screen[NetworkView]):
+    """A whole table at each tick, once somebody has said something.
+
+    Args:
+        out: Where they go.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._view = NetworkView()
+
+    def show(self, view: NetworkView) -> None:
+        """Keep the view for the next tick."""
+        self._view = view
+
+    def tick(self, now_seconds: float) -> None:
+        """Print the view as it is now, and an empty line."""
+        if self._view.peers:
+            print(*table_lines(self._view, now_seconds), "", sep="\n", file=self._out, flush=True)
+
+
 def new_lines(before: NetworkView, after: NetworkView) -> list[str]:
     """Return the lines that tell what happened between two views."""
     fresh = after.notice_count - before.notice_count

@@ -10,7 +10,16 @@ from rich.console import Console
 
 from gossip import GossipState
 from gossip.network import MAX_NOTICES, NetworkView
-from gossip.terminal import HEADS, LiveNetwork, Picture, PlainNetwork, new_lines, summary, table_lines
+from gossip.terminal import (
+    HEADS,
+    LiveNetwork,
+    Picture,
+    PlainNetwork,
+    PlainTables,
+    new_lines,
+    summary,
+    table_lines,
+)
 
 ONE, OTHER = "1" * 64, "2" * 64
 
@@ -104,6 +113,17 @@ def test_the_table_is_aligned_and_has_a_row_for_each_peer() -> None:
     assert "2 MB" in lines[1]
     assert "1.0 s" in lines[1]
     assert lines[2].split() == ["c", "starting"]
+
+
+def test_plain_tables_come_with_time_as_soon_as_somebody_has_said_something() -> None:
+    out = io.StringIO()
+    with PlainTables(out) as screen:
+        screen.tick(1.0)
+        assert out.getvalue() == ""
+        screen.show(network(state("a")))
+        screen.tick(2.0)
+
+    assert out.getvalue() == "\n".join([*table_lines(network(state("a")), 2.0), "", ""])
 
 
 def test_the_live_table_shows_what_it_is_given() -> None:
