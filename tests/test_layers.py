@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prep": {"federation.learning"},
 }
 
-# What a package may use of one that it may not import: parts for any launcher or actor, none of its actors.
+# What a package may use of one that it may not import: parts for any launcher or role, none of its roles.
 SHARED: dict[str, set[str]] = {
     "gossip": {
         "federation.config",
