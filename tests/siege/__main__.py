@@ -1,4 +1,4 @@
-"""`bin/siege`: hundreds of hostile peers at one system, and honest ones who want to be served meanwhile."""
+"""`bin/siege`: a thousand hostile peers at one system, and honest ones who want to be served meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.trioactor.certificates import Authority, Files
 @click.option("--limits", type=click.Choice(["small", "default"]), default="small", help="Of the system.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of chance.")
 def main(connections: int, seconds: float, tls: bool, addresses: int, limits: str, seed: int) -> None:
-    """Besiege a system with hostile peers of every kind, all on this machine, and watch how it does.
+    """Besiege a system with hostile peers of every kind, and watch how it does.
 
     All on this machine, from many of its addresses: so the hostile ones take time of its processors too, and
     it is said how late they were themselves. Most stand at the door most of the time; of those that had

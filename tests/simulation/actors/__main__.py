@@ -26,4 +26,4 @@ def main(examples: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="bin/fuzz-actors")
