@@ -34,6 +34,9 @@ STATUSES: tuple[Status, ...] = ("alive", "suspect", "dead", "left")
 """In the order in which they beat each other, where nothing else decides."""
 
 MAX_NAME_CHARACTERS = 100
+MAX_HOST_CHARACTERS = 255
+"""A name in the DNS has no more."""
+
 MAX_PEERS = 4096
 """Of one network. A peer keeps some 300 bytes for each."""
 
@@ -64,6 +67,12 @@ def _check_range(least: int, most: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if not least <= number <= most:
             raise ValueError(f"{name} is outside of {least} to {most}")
+
+
+def _check_address(host: str, port: int) -> None:
+    if not 0 < len(host) <= MAX_HOST_CHARACTERS or not host.isprintable():
+        raise ValueError(f"host={host[:120]!r}; use 1 to {MAX_HOST_CHARACTERS} printable characters")
+    _check_range(1, 65_535, port=port)
 
 
 def _check_length(what: str, data: bytes | tuple[Any, ...], most: int) -> None:
@@ -111,9 +120,7 @@ class PeerInfo:
 
     def __post_init__(self) -> None:
         _check_name("peer", self.peer)
-        if not 0 < len(self.host) <= 255 or not self.host.isprintable():
-            raise ValueError(f"host={self.host[:120]!r}; use 1 to 255 printable characters")
-        _check_range(1, 65_535, port=self.port)
+        _check_address(self.host, self.port)
         _check_range(0, MAX_INCARNATION - 1, incarnation=self.incarnation)
         _check_range(0, MAX_REBUTTALS, rebuttals=self.rebuttals)
         if self.accuser:
@@ -188,7 +195,7 @@ class GossipSighting:
         incarnation: The latest life of the asker that was seen, in its own info or on its model; 0 for none.
         time: What the sender's clock shows.
         last_address: Where the asker was last said to be alive, as (host, port); None when it was not.
-        others: Addresses of peers that can be asked as well.
+        others: Addresses of peers that can be asked as well, at most 16.
     """
 
     sender: str
@@ -202,6 +209,8 @@ class GossipSighting:
         _check_range(0, MAX_INCARNATION - 1, incarnation=self.incarnation)
         check_time(self.time)
         _check_length("others", self.others, MAX_NEWS)
+        for address in (*self.others, *([self.last_address] if self.last_address else [])):
+            _check_address(*address)
 
 
 @message("gossip.survey")
