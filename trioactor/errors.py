@@ -12,6 +12,8 @@
 | `PeerDown` | the actor one watches has ended | find another, or end too |
 | `NameTaken` | an actor of that name lives there already | choose another name |
 | `ActorStopped` | the actor that acts has ended itself | stop using its context |
+| `StashFull` | more messages were put aside than the mailbox holds | unstash, or decline some |
+| `HealthCheckFailed`, `HandlerStuck` | a handler does not end | move long work into the background |
 | `RemoteError` and below | connections, hello, wire: see each | see each |
 """
 
@@ -108,10 +110,6 @@ class RemoteError(TrioactorError):
 
 class CannotListen(RemoteError, OSError):
     """The address could not be bound. The text says who holds it, where that can be seen."""
-
-
-class LinkDown(RemoteError):
-    """The connection to a peer could not be made, or has broken. `reason` says why."""
 
 
 class CannotUseCertificate(RemoteError):
