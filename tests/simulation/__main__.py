@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 from tests.simulation.cluster import SeedReport, run_seed
 from tests.simulation.cluster_report import Summary
@@ -21,6 +22,19 @@ from tests.simulation.gossip_table import as_plain, lines, rows
 from tests.simulation.slices import Kept
 
 SOMETHING_LEFT = 3
+
+# What is played, and the flags that say something of that alone.
+CLUSTER, GOSSIP, PEERS = "the cluster", "--gossip", "--peers"
+SAYS_SOMETHING_OF = {
+    "--only": {GOSSIP},
+    "--quick": {GOSSIP},
+    "--json": {GOSSIP},
+    "--whole": {PEERS},
+    "--size": {PEERS},
+    "--keep": {GOSSIP, PEERS},
+    "--slice": {GOSSIP, PEERS},
+    "--trace": {CLUSTER},
+}
 
 
 @click.command(context_settings={"show_default": True})
@@ -59,7 +73,10 @@ SOMETHING_LEFT = 3
     type=click.FloatRange(0, min_open=True),
     help="With --keep: begin nothing more after so many seconds; the next call goes on.",
 )
+@click.pass_context
 def main(
+    context: click.Context,
+    /,
     seeds: int,
     first: int,
     jobs: int,
@@ -92,10 +109,11 @@ def main(
     With --keep, what is done adds up over several calls. The status is 3 when a slice is over and something
     is left.
     """
+    if gossip and peers:
+        raise click.UsageError("--gossip measures, --peers plays: one at a time")
+    _check_flags(context, GOSSIP if gossip else PEERS if peers else CLUSTER)
     if slice_seconds is not None and keep is None:
         raise click.UsageError("--slice leaves something for the next call: say where, with --keep FILE")
-    if only and not gossip:
-        raise click.UsageError("--only chooses among what --gossip measures: add --gossip")
     slice_seconds = float("inf") if slice_seconds is None else slice_seconds
     kept = None if keep is None else Kept(keep)
     if peers:
@@ -134,6 +152,16 @@ def main(
     if summary.failed:
         click.echo("To see the first again: " + _command(summary.failed[0].seed))
     sys.exit(130 if interrupted else bool(summary.failed or summary.never))
+
+
+def _check_flags(context: click.Context, played: str) -> None:
+    """Refuse a flag that would say nothing here. Raises click.UsageError."""
+    for option in context.command.params:
+        flag = option.opts[0]
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        about = SAYS_SOMETHING_OF.get(flag, {played})
+        if given and played not in about:
+            raise click.UsageError(f"{flag} is for {' and '.join(sorted(about))}, and this plays {played}")
 
 
 def _run_one(seed: int, trace: Path) -> None:

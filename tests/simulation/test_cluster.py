@@ -274,6 +274,27 @@ def test_a_fault_that_never_occurs_is_an_error_of_the_test(reports: dict[int, Se
     assert summary.never == ["stall"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--whole"],
+        ["--size", "5"],
+        ["--gossip", "--size", "5"],
+        ["--json"],
+        ["--peers", "--trace", "trace.txt"],
+    ],
+)
+def test_a_flag_that_would_say_nothing_is_refused(flags: list[str]) -> None:
+    result = CliRunner().invoke(main, flags)
+
+    assert result.exit_code == 2
+    assert "and this plays" in result.output
+
+
+def test_it_measures_or_plays() -> None:
+    assert CliRunner().invoke(main, ["--gossip", "--peers"]).exit_code == 2
+
+
 def test_a_trace_is_of_one_seed() -> None:
     result = CliRunner().invoke(main, ["--seeds", "2", "--trace", "trace.txt"])
 

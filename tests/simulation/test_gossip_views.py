@@ -156,9 +156,11 @@ def test_only_what_is_called_so_is_measured(tiny: None) -> None:
     assert [row["what"] for row in json.loads(shown.output)] == ["16 peers, 0% loss, 0.02 MB"]
 
 
-@pytest.mark.parametrize("flags", [["--gossip", "--only", "model"], ["--peers", "--only", "models"]])
+@pytest.mark.parametrize(
+    "flags", [["--gossip", "--quick", "--only", "model"], ["--peers", "--only", "models"]]
+)
 def test_a_choice_of_nothing_is_told(flags: list[str], tiny: None) -> None:
     """Words are whole: `idle 10` is not `idle 1024`."""
-    shown = CliRunner().invoke(main, [*flags, "--quick"])
+    shown = CliRunner().invoke(main, flags)
     assert shown.exit_code == 2
     assert "--only" in shown.stderr
