@@ -14,7 +14,9 @@ from gossip.messages import GossipSighting
 from gossip.outgoing import Address
 
 NEEDED_ANSWERS = 2
+
 MAX_ADDRESSES = 64
+"""So many others are asked, and at so many addresses it is asked whether somebody lives under our name."""
 
 
 class Survey:
@@ -75,11 +77,15 @@ class Survey:
                 "end it, or give this one another name"
             )
         self._answered[address] = Sighting(answer.sender, answer.incarnation, answer.time)
-        for other in (*answer.others, *([answer.last_address] if answer.last_address else [])):
+        for other in answer.others:
             if other != self._address and len(self._addresses) < MAX_ADDRESSES:
                 self._addresses.setdefault(other)
-        if answer.last_address is not None and answer.last_address != self._address:
-            self._to_check.add(answer.last_address)
+        last = answer.last_address
+        if last is not None and last != self._address and len(self._to_check) < MAX_ADDRESSES:
+            self._to_check.add(last)
+            self._addresses.setdefault(
+                last
+            )  # also where there are as many others as may be: it is waited for
 
     def on_failure(self, address: Address) -> None:
         """Somebody could not be asked, or did not answer in time. It may be asked again."""

@@ -96,9 +96,21 @@ def test_our_own_last_address_is_not_asked() -> None:
     assert is_enough(survey)
 
 
+def test_where_somebody_may_live_under_our_name_is_asked_however_many_others_there_are() -> None:
+    """Else nobody is left to be asked, and it is never enough."""
+    survey = Survey("a", HERE, [("10.9.9.9", port) for port in range(1, MAX_ADDRESSES + 10)])
+    for number, address in enumerate(survey.to_ask()):
+        survey.on_answer(address, answer(f"p{number}", 5, last_address=D))
+
+    assert survey.to_ask() == [D]
+    survey.on_failure(D)
+    assert is_enough(survey)
+
+
 def test_the_number_of_addresses_is_bounded() -> None:
     survey = Survey("a", HERE, [("10.9.9.9", port) for port in range(1, 200)])
     for number in range(100):
         others = tuple((f"10.1.{number}.{each}", 7000) for each in range(MAX_NEWS))
-        survey.on_answer(("10.9.9.9", number + 1), answer(f"p{number}", others=others))
-    assert len(survey.to_ask()) <= MAX_ADDRESSES
+        last = f"10.2.0.{number}", 7000
+        survey.on_answer(("10.9.9.9", number + 1), answer(f"p{number}", last_address=last, others=others))
+    assert len(survey.to_ask()) <= 2 * MAX_ADDRESSES
