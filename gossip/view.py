@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import TypeAlias
 
@@ -53,6 +54,9 @@ from gossip.transfer import Transfers
 
 BUDGET_BYTES = 64 * 1024
 """Of the infos in one message: some 700 peers, or 500 models."""
+
+MAX_INFOS = 1000
+"""In one message. Each is 14 CBOR items and a frame has 16,384: of short names, the bytes alone allow more."""
 
 # What one info takes in a message, but for its texts and its seal: tags, names, numbers.
 _PEER_INFO_BYTES = 48
@@ -324,14 +328,14 @@ class View:
         """Infos of peers, then of models, as far as they fit into one message."""
         left = BUDGET_BYTES
         infos: list[PeerInfo] = []
-        for peer in peers:
+        for peer in islice(peers, MAX_INFOS):
             info = self.membership.roster[peer]
             left -= _PEER_INFO_BYTES + len(info.peer) + len(info.host) + len(info.accuser) + len(info.proof)
             if left < 0:
                 break
             infos.append(info)
         models: list[ModelInfo] = []
-        for owner in owners:
+        for owner in islice(owners, MAX_INFOS - len(infos)):
             model = self.models[owner]
             left -= _MODEL_INFO_BYTES + len(model.owner) + len(model.proof)
             if left < 0:

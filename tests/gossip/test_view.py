@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from cbor2 import dumps
 
 from gossip import DuplicateIdentity, GossipSurvey, ModelInfo, PeerInfo
 from gossip import view as view_module
@@ -27,8 +28,10 @@ from gossip.messages import (
 from gossip.outgoing import Outgoing
 from gossip.view import BUDGET_BYTES
 from tests.gossip.notaries import SecretNotary
-from tests.gossip.wire import wire_bytes
+from tests.gossip.wire import packed, wire_bytes
 from tests.simulation.gossip_net import Net, Node, peer_address, peer_name
+from trioactor.codec import check_items
+from trioactor.limits import Limits
 
 A, B, C = (peer_name(number) for number in range(3))
 
@@ -157,6 +160,22 @@ def test_a_message_of_infos_keeps_to_its_budget_and_the_rest_follows() -> None:
     largest = max(wire_bytes(message) for said in exchanges for message in said)
     assert len(exchanges) >= 3
     assert largest <= BUDGET_BYTES
+
+
+def test_a_message_of_infos_with_short_names_has_no_more_items_than_a_frame_may() -> None:
+    """What cannot be encoded raises at its sender: the peer would crash, and again after each restart."""
+    net = quiet(2)
+    membership = net.nodes[A].view.membership
+    for number in range(2000):
+        membership.learn(PeerInfo(f"{number:x}", "h", 1, 1 << SALT_BITS), 0.0)
+    exchanges = []
+    while len(net.nodes[B].view.membership.roster) < len(membership.roster):
+        exchanges.append(meet(net, B, A))
+        assert len(exchanges) < 10
+    deltas = [message for said in exchanges for message in said if type(message) is GossipDelta]
+    assert len(deltas) >= 3
+    for delta in deltas:
+        check_items(dumps(packed(delta)), Limits().items, AssertionError)
 
 
 def test_the_estimate_of_sizes_is_never_below_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,12 @@ _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in MESSAGE
 
 def wire_bytes(message: Any) -> int:
     """Return how many bytes a message to a peer takes."""
-    return FRAME_BYTES + len(dumps([_ACTOR, _packed(message)]))
+    return FRAME_BYTES + len(dumps([_ACTOR, packed(message)]))
 
 
-def _packed(value: Any) -> Any:
+def packed(value: Any) -> Any:
+    """Return a message as cbor2 is to write it."""
     if type(value) in _FIELDS:
-        packed = [_packed(getattr(value, name)) for name in _FIELDS[type(value)]]
-        return CBORTag(MESSAGE_TAG, [wire_name_of(type(value)), packed])
-    return [_packed(each) for each in value] if isinstance(value, tuple) else value
+        fields_of_it = [packed(getattr(value, name)) for name in _FIELDS[type(value)]]
+        return CBORTag(MESSAGE_TAG, [wire_name_of(type(value)), fields_of_it])
+    return [packed(each) for each in value] if isinstance(value, tuple) else value
