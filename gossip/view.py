@@ -56,7 +56,7 @@ BUDGET_BYTES = 64 * 1024
 """Of the infos in one message: some 700 peers, or 500 models."""
 
 MAX_INFOS = 1000
-"""In one message. Each is 14 CBOR items and a frame has 16,384: of short names, the bytes alone allow more."""
+"""In one message. Each is 14 CBOR items, and a frame has 16,384: of short names the bytes allow more."""
 
 # What one info takes in a message, but for its texts and its seal: tags, names, numbers.
 _PEER_INFO_BYTES = 48
