@@ -22,7 +22,6 @@ from persistence.delivery import (
     write_file,
 )
 from persistence.errors import DatabaseError, NoDatabase
-from persistence.export import as_json, summary_as_json
 from persistence.gossip_schema import GOSSIP_SCHEMA
 from persistence.gossip_show import show_gossip
 from persistence.history import RunHistory, load_runs
@@ -32,6 +31,7 @@ from persistence.plot_comparison import draw_comparison
 from persistence.plot_sides import DRAWINGS, draw_by
 from persistence.report import as_table, as_table_by, runs_as_table
 from persistence.rounds import UnknownRun
+from persistence.run_json import as_json, summary_as_json
 from persistence.schema import TRAINING_SCHEMA
 from persistence.selection import Wish, select_runs
 

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from persistence.export import as_json
 from persistence.history import RunHistory
+from persistence.run_json import as_json
 from persistence.wording import STATUS_STYLES, describe_data, in_words, listed, new_table, number, size
 
 # In columns of the terminal: what a row is, the least and the most for a run (a longer setting is folded),

@@ -1,6 +1,6 @@
 """A run for people: tables of its rounds, its workers, its regions and its classes.
 
-`persistence.export` has it for programs, `persistence.plot` as a picture, and `persistence.comparison`
+`persistence.run_json` has it for programs, `persistence.plot` as a picture, and `persistence.comparison`
 beside others.
 """
 

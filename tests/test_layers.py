@@ -66,7 +66,7 @@ ORDER: dict[str, str] = {
     "trioactor.examples": "counter pipeline worker_pool measuring tracing",
     "persistence": """
         errors columns arrays rows database schema rounds table parts lines
-        history selection wording sides report export comparison canvas plot plot_sides plot_comparison
+        history selection wording sides report run_json comparison canvas plot plot_sides plot_comparison
         delivery gossip_rows gossip_schema gossip gossip_history gossip_report gossip_plot gossip_show
         tracking tensorboard_tracker mlflow_tracker
     """,

@@ -285,7 +285,7 @@ def test_drawing_leaves_nothing_in_the_home_folder_and_no_warning(path: Path, tm
 def test_pyplot_is_never_imported(path: Path, tmp_path: Path) -> None:
     keep_a_run(path)
     program = (
-        "import sys; from persistence.history import load_run; from persistence.export import as_json; "
+        "import sys; from persistence.history import load_run; from persistence.run_json import as_json; "
         "history = load_run(sys.argv[1]); as_json(history); assert 'matplotlib' not in sys.modules; "
         "from persistence.plot import plot; plot(history, sys.argv[2]); "
         "assert 'matplotlib.pyplot' not in sys.modules; import os; assert 'MPLCONFIGDIR' not in os.environ"

@@ -1,4 +1,4 @@
-"""Runs for programs, as JSON objects; `persistence.lines` has them as tables."""
+"""Runs for programs, as JSON objects; `persistence.lines` has them as tables for programs."""
 
 from __future__ import annotations
 

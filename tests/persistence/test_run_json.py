@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from persistence import RegionScoreRow, RoundPersistence, UpdateRow
-from persistence.export import as_json, summary_as_json
 from persistence.history import load_run, load_runs
 from persistence.lines import table_of
+from persistence.run_json import as_json, summary_as_json
 from tests.persistence.samples import (
     accepted,
     keep_a_run,
