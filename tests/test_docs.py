@@ -47,7 +47,7 @@ def commands(document: str) -> Iterator[tuple[str, list[str]]]:
 
 def program_of(launcher: Path) -> list[str]:
     """Return what a launcher hands to `python -m`: the package, and for a role its command."""
-    found = re.search(r'(?:/_role"| -m) ([\w. -]+) "\$@"$', launcher.read_text(), flags=re.MULTILINE)
+    found = re.search(r'(?:/_role"|/_tool"| -m) ([\w. -]+) "\$@"$', launcher.read_text(), flags=re.MULTILINE)
     assert found, f"{launcher} does not end in a program"
     return found[1].split()
 

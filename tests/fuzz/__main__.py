@@ -61,6 +61,7 @@ def main(frames: int, seed: int, target: str, findings: Path, replay: Path | Non
     no frame costs more CPU than 10 ms a MiB (what is shorter than 1 MiB: 10 ms), and nothing hangs. The
     status is 1 when one of these does not hold; the input is kept, and a command for it is shown.
     """
+    findings = findings.absolute()  # those who write there run elsewhere
     targets = list(TARGETS.values()) if target == "all" else [TARGETS[target]]
     if replay is not None:
         if len(targets) != 1:
