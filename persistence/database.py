@@ -4,9 +4,9 @@ A `Schema` says what a file of ours looks like: its mark (`PRAGMA application_id
 (`PRAGMA user_version` counts how many the file has seen). `Database` opens a file by it, in WAL mode,
 so that others may read while one writes.
 
-Threads: everything here blocks. An actor calls it through a worker thread, and the same connection may
-be used from another thread each time, but by one caller at a time: its owner handles one message at a
-time, so there is no lock here.
+Threads: everything here blocks, so an actor calls it through a worker thread, another one each time. Roles
+that share a process share one connection, which has one transaction at a time; so callers take turns, and
+nobody reads what another is just writing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,6 @@ class Database:
         self.read_only = read_only
         self._busy_seconds = busy_seconds
         self._durable = True
-        # One connection has one transaction at a time, and roles that share a process share it.
         self._turn = threading.RLock()
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise DatabaseError(
@@ -132,7 +131,7 @@ class Database:
 
     def read(self, sql: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Return the rows of one query."""
-        with explained(self.path, self._busy_seconds):
+        with self._turn, explained(self.path, self._busy_seconds):
             return self._connection.execute(sql, arguments).fetchall()
 
     @contextmanager

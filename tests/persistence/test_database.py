@@ -383,6 +383,24 @@ def test_worker_threads_take_turns_with_one_connection(path: Path) -> None:
 # --- transactions ---------------------------------------------------------------------------
 
 
+def test_a_thread_does_not_read_what_another_is_just_writing(path: Path) -> None:
+    with Database(path, NOTES) as database:
+        seen: list[list[str]] = []
+        reader = threading.Thread(target=lambda: seen.append(texts(database)))
+
+        def write_half_while_another_reads() -> None:
+            with database.transaction() as connection:
+                connection.execute("INSERT INTO note (text) VALUES ('half')")
+                reader.start()
+                reader.join(0.2)  # long enough to read, were it not for its turn
+                raise KeyError("somewhere in the caller")
+
+        with pytest.raises(KeyError):
+            write_half_while_another_reads()
+        reader.join()
+        assert seen == [[]]
+
+
 def test_a_transaction_that_raises_leaves_nothing(path: Path) -> None:
     with Database(path, NOTES) as database:
 
