@@ -1,4 +1,4 @@
-"""The tables of gossip.db, what peers keep of themselves. `SCHEMA.md` explains them to other programs."""
+"""The tables of gossip.db, what peers keep of themselves. `GOSSIP_SCHEMA.md` explains them to others."""
 
 from __future__ import annotations
 

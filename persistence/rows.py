@@ -1,6 +1,6 @@
 """What goes into training.db and comes out of it: frozen rows that check themselves.
 
-Times are seconds since 1970 as the caller measured them: nothing here looks at a clock. A loss or an
+Times are seconds since 1970 as the caller measured them: nothing here looks at a clock. A loss or a
 training accuracy that is not finite (a model that diverged) may be handed in; it is kept as None.
 """
 
