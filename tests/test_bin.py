@@ -321,6 +321,17 @@ def test_all_tests_bring_all_extras(ready: Checkout) -> None:
 # --- the program runs as if it had been called by itself ----------------------------------------
 
 
+def test_what_takes_long_runs_where_it_was_called_too(ready: Checkout, tmp_path: Path) -> None:
+    """So `bin/simulate --keep FILE` means a file in the folder that one stands in."""
+    tool = ready.root / "bin" / "tool"
+    write_program(tool, 'exec "$(dirname "$(readlink -f "$0")")/_tool" demo "$@"')
+
+    given = ready.call("--keep", "file", launcher=tool, cwd=tmp_path)
+
+    assert given.demo["arguments"] == ["--keep", "file"]
+    assert given.demo["folder"] == str(tmp_path)
+
+
 def test_a_launcher_works_from_any_folder_and_through_a_link(ready: Checkout, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(ready.root / "bin" / "say")
