@@ -283,7 +283,7 @@ class Connection:
             too_many=self._cut_off_for_not_reading,
             note_unread=lambda size: around.unread.note(self._cut_off, size),
         )
-        self.writer.frame_bytes = min(limits.frame_bytes, greeted.hello.frame_bytes)
+        self.writer.frame_bytes = min(self.writer.frame_bytes, greeted.hello.frame_bytes)
         self._stream = stream
         self._receive_some = receive_for(stream)
         self._receive_into = receive_into_for(stream)

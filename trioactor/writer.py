@@ -40,6 +40,10 @@ AT_ONCE_BYTES = 4 * 1024
 # What is handed to TLS at once: what it has taken is under way, so this is the step in which `written` grows.
 TLS_BYTES = PLAINTEXT_BYTES
 
+# The longest piece over TLS, where a byte takes ten times as long: a ping waits for the piece that is on its way
+# at either end.
+TLS_FRAME_BYTES = 128 * 1024
+
 Written = Callable[[], None]
 
 
@@ -72,7 +76,7 @@ class Writer:
 
     Attributes:
         send_now: Sends without waiting, see `direct.py`; None when only the task sends.
-        frame_bytes: The longest frame that the peer takes.
+        frame_bytes: The longest frame that is written; the peer may take only shorter ones.
         written: Bytes that were handed to the stream.
         sends: In how many calls.
         began_at: trio's time at which the stream was given something that it has not taken yet; None
@@ -88,12 +92,13 @@ class Writer:
         note_unread: Callable[[int], None],
     ) -> None:
         self.send_now: SendNow | None = None
-        self.frame_bytes = limits.frame_bytes
         self.written = 0
         self.sends = 0
         self.began_at: float | None = None
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        most = limits.frame_bytes
+        self.frame_bytes = most if self._socket is not None else min(most, TLS_FRAME_BYTES)
         self._outbox = outbox
         self._limits = limits
         self._too_many = too_many
