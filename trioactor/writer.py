@@ -40,8 +40,8 @@ AT_ONCE_BYTES = 4 * 1024
 # What is handed to TLS at once: what it has taken is under way, so this is the step in which `written` grows.
 TLS_BYTES = PLAINTEXT_BYTES
 
-# The longest piece over TLS, where a byte takes ten times as long: a ping waits for the piece that is on its way
-# at either end.
+# The longest piece over TLS, where a byte takes ten times as long: a ping waits for the piece that is on its
+# way at either end.
 TLS_FRAME_BYTES = 128 * 1024
 
 Written = Callable[[], None]
