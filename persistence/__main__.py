@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from persistence.canvas import save
 from persistence.comparison import comparison_as_json, comparison_as_table
 from persistence.database import mark_of
 from persistence.delivery import (
@@ -19,7 +18,8 @@ from persistence.delivery import (
     deliver_json,
     deliver_rows,
     deliver_shown,
-    write_file,
+    write_csv,
+    write_picture,
 )
 from persistence.errors import DatabaseError, NoDatabase
 from persistence.gossip_schema import GOSSIP_SCHEMA
@@ -197,7 +197,13 @@ def _written_unix(record: Path) -> float:
 
 
 def show_training(wish: Wish) -> None:
-    """Show what is wished of the records of coordinated runs."""
+    """Show what is wished of the records of coordinated runs.
+
+    Raises:
+        CannotShow: Several runs have no such picture, or a file cannot be written.
+        UnknownRun: There is no such run.
+        DatabaseError: A record cannot be read.
+    """
     if wish.list_runs:
         histories = [one for path in wish.databases for one in load_runs(path)]
         if wish.form == "json":
@@ -207,11 +213,10 @@ def show_training(wish: Wish) -> None:
         return
     chosen = select_runs(wish.databases, wish.runs)
     if wish.picture is not None:
-        _draw(chosen, wish.by, wish.picture)
+        write_picture(_drawing(chosen, wish), wish.picture)
     rows = table_of(chosen, wish.by or "round")
     if wish.csv is not None:
-        write_file(wish.csv, rows.as_csv(), "--csv")
-        click.echo(f"the CSV is in {wish.csv}", err=True)
+        write_csv(rows, wish.csv)
     if wish.form == "json":
         deliver_json(as_json(chosen[0]) if len(chosen) == 1 else comparison_as_json(chosen), wish)
     elif wish.form in OF_ROWS:
@@ -230,22 +235,12 @@ READERS: Mapping[int, Callable[[Wish], None]] = {
 }
 
 
-def _draw(chosen: Sequence[RunHistory], by: str, picture: Path) -> None:
-    if len(chosen) > 1 and by not in ("", "round"):
-        raise Refused(f"--plot with --by {by}: one run at a time; give one RUN, or leave out --by")
-    try:
-        save(_drawing(chosen, by), picture)
-    except ValueError as error:
-        raise Refused(f"--plot {picture}: {error}") from error
-    except OSError as error:
-        raise Refused(f"--plot {picture}: cannot be written: {error.strerror}; give another path") from error
-    click.echo(f"the picture is in {picture}", err=True)
-
-
-def _drawing(chosen: Sequence[RunHistory], by: str) -> Figure:
-    if len(chosen) > 1:
-        return draw_comparison(chosen)
-    return draw_by(chosen[0], by) if by in DRAWINGS else draw(chosen[0])
+def _drawing(chosen: Sequence[RunHistory], wish: Wish) -> Figure:
+    if len(chosen) == 1:
+        return draw_by(chosen[0], wish.by) if wish.by in DRAWINGS else draw(chosen[0])
+    if wish.by in DRAWINGS:
+        raise CannotShow(f"--plot with --by {wish.by}: one run at a time; give one RUN, or leave out --by")
+    return draw_comparison(chosen)
 
 
 for _command in main.commands.values():

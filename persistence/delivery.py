@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, RenderableType
 
+from persistence.canvas import save
 from persistence.errors import MissingExtra
 from persistence.selection import Wish
 from persistence.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The forms that are a table of plain rows.
 OF_ROWS = ("csv", "jsonl", "parquet")
@@ -73,6 +77,27 @@ def deliver(content: str | bytes, wish: Wish) -> None:
         return
     write_file(wish.out, content, "--out")
     click.echo(f"the {wish.form} is in {wish.out}", err=True)
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table into the file of --csv, and say so. Raises CannotShow: it cannot be written."""
+    write_file(path, table.as_csv(), "--csv")
+    click.echo(f"the CSV is in {path}", err=True)
+
+
+def write_picture(figure: Figure, path: Path) -> None:
+    """Write a picture into the file of --plot, and say so.
+
+    Raises:
+        CannotShow: It cannot be written, or its ending names no format.
+    """
+    try:
+        save(figure, path)
+    except ValueError as error:
+        raise CannotShow(f"--plot {path}: {error}") from error
+    except OSError as error:
+        raise CannotShow(f"--plot {path}: cannot be written: {error.strerror}; give another path") from error
+    click.echo(f"the picture is in {path}", err=True)
 
 
 def write_file(path: Path, content: str | bytes, flag: str) -> None:

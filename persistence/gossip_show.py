@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 from rich.console import Group
 
-from persistence.canvas import save
 from persistence.delivery import (
     OF_ROWS,
     CannotShow,
     deliver_json,
     deliver_rows,
     deliver_shown,
-    write_file,
+    write_csv,
+    write_picture,
 )
 from persistence.gossip_history import (
     GossipHistory,
@@ -64,14 +63,6 @@ def _write_files(chosen: Sequence[GossipHistory], wish: Wish) -> None:
     if wish.picture is not None and len(chosen) > 1:
         raise CannotShow(f"--plot {wish.picture}: one gossip run at a time; give one RUN")
     if wish.csv is not None:
-        write_file(wish.csv, table_of_peers(chosen).as_csv(), "--csv")
-        click.echo(f"the CSV is in {wish.csv}", err=True)
-    if wish.picture is None:
-        return
-    try:
-        save(draw_gossip(chosen[0]), wish.picture)
-    except OSError as error:
-        raise CannotShow(
-            f"--plot {wish.picture}: cannot be written: {error.strerror}; give another path"
-        ) from error
-    click.echo(f"the picture is in {wish.picture}", err=True)
+        write_csv(table_of_peers(chosen), wish.csv)
+    if wish.picture is not None:
+        write_picture(draw_gossip(chosen[0]), wish.picture)

@@ -209,6 +209,7 @@ def test_files_are_written_where_they_are_wanted(record: Path, tmp_path: Path) -
         (["--by", "worker"], "a gossip run is shown by round"),
         (["nothing"], "no run 'nothing'"),
         (["--plot", "/no/such/folder/p.png"], "cannot be written"),
+        (["--plot", "p.txt"], "Format 'txt' is not supported"),
         (["first", "second", "--plot", "p.png"], "one gossip run at a time"),
     ],
 )
