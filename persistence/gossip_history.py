@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from persistence.gossip import GossipPersistence
 from persistence.gossip_rows import GossipEventRow, PeerMetricsRow, PeerStateRow
-from persistence.rounds import UnknownRun
+from persistence.history import chosen_run
 from persistence.rows import RunRow
 from persistence.table import Table, columns, page
 
@@ -111,30 +110,17 @@ def load_gossip_run(path: Path, name: str | None = None) -> GossipHistory:
     """Return a run by its name or number, or the latest one.
 
     Raises:
-        UnknownRun: There is no such run; the text says which there are.
+        UnknownRun: There is no such run; the text names those that are near.
         DatabaseError: The file cannot be read.
     """
     with GossipPersistence(path, read_only=True) as record:
-        return _load(record, path, _find(record.runs(), path, name))
+        return _load(record, path, chosen_run(record.runs(), name, path))
 
 
 def load_gossip_runs(path: Path) -> tuple[GossipHistory, ...]:
     """Return all runs of a file, the oldest first. Raises DatabaseError."""
     with GossipPersistence(path, read_only=True) as record:
         return tuple(_load(record, path, run) for run in record.runs())
-
-
-def _find(runs: tuple[RunRow, ...], path: Path, name: str | None) -> RunRow:
-    if not runs:
-        raise UnknownRun(f"{path}: there is no run in it yet")
-    if name is None:
-        return runs[-1]
-    found = [run for run in runs if name in (run.name, str(run.id))]
-    if not found:
-        near = difflib.get_close_matches(name, [run.name for run in runs], 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the latest is {runs[-1].name!r}"
-        raise UnknownRun(f"{path}: no run {name!r}; {hint}")
-    return found[0]
 
 
 def _load(record: GossipPersistence, path: Path, run: RunRow) -> GossipHistory:

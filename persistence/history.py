@@ -133,7 +133,7 @@ def load_run(path: Path | str, run: str | None = None) -> RunHistory:
         DatabaseError: The file cannot be read.
     """
     with RoundPersistence(path, read_only=True) as record, record.database.snapshot():
-        row = _chosen(record, run)
+        row = chosen_run(record.runs(), run, record.database.path)
         by_workers = record.region_scores(row.id)
         scores = [one for one in record.evaluations(row.id) if one.model == "global"]
         updates = record.updates(row.id)
@@ -169,17 +169,26 @@ def load_runs(path: Path | str) -> tuple[RunHistory, ...]:
     return tuple(load_run(path, name) for name in names)
 
 
-def _chosen(record: RoundPersistence, name: str | None) -> RunRow:
-    rows = record.runs()
+def chosen_run(rows: Sequence[RunRow], run: str | None, path: Path) -> RunRow:
+    """Return the run that is asked for; a name goes before an equal number.
+
+    Args:
+        rows: All that there are, the oldest first.
+        run: Its name or its id; None for the latest.
+        path: The file that they are of, for the error text.
+
+    Raises:
+        UnknownRun: There is none; the text names those that are near.
+    """
     if not rows:
-        raise UnknownRun(f"there is no run in {record.database.path} yet")
-    if name is None:
+        raise UnknownRun(f"there is no run in {path} yet")
+    if run is None:
         return rows[-1]
-    for row in (*(row for row in rows if row.name == name), *(row for row in rows if str(row.id) == name)):
+    for row in (*(row for row in rows if row.name == run), *(row for row in rows if str(row.id) == run)):
         return row
-    near = difflib.get_close_matches(name, [row.name for row in rows], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(run, [row.name for row in rows], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"the latest is {rows[-1].name}"
-    raise UnknownRun(f"there is no run {name!r} in {record.database.path}; {hint}")
+    raise UnknownRun(f"there is no run {run!r} in {path}; {hint}")
 
 
 def _main_region(scores: Sequence[EvaluationRow], updates: Mapping[int, Sequence[UpdateRow]]) -> str:

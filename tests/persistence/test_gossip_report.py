@@ -104,7 +104,7 @@ def test_the_latest_run_is_read_unless_one_is_named(record: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_told_with_a_guess(record: Path) -> None:
-    with pytest.raises(UnknownRun, match="did you mean 'first'"):
+    with pytest.raises(UnknownRun, match="did you mean first"):
         load_gossip_run(record, "frist")
 
 
