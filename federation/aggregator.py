@@ -269,7 +269,8 @@ class Aggregator(Member):
         )
 
     async def _keep_events(self, happened: Happened) -> None:
-        assert self._open_run is not None  # it observes only a run that it has opened
+        if self._open_run is None:  # meant for the one before it, which crashed; it is told again
+            return
         run_id, now_unix = self._open_run.id, self._now_unix()
         rows = [row for event in happened.events if (row := event_row(event, now_unix)) is not None]
         await self._offload(lambda _: self._store.add_events(run_id, rows))

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 
 from federation.errors import Unreachable
 from federation.evaluator import Evaluator
+from federation.events import Happened, WorkerJoined
 from federation.joining import stay_joined
 from federation.learning import Metrics, Params, SimpleClassifier, model_sha256, worker_generator
 from federation.messages import (
@@ -27,6 +28,7 @@ from federation.messages import (
     ModelUpdate,
     OpenRun,
     Receipt,
+    RegionScored,
     Register,
     RunOver,
     TrainingFailed,
@@ -398,6 +400,19 @@ async def test_an_aggregator_that_is_asked_about_another_run_declines(
             await aggregator.ask(opened())
             with pytest.raises(Rejected, match="run 'other' is not open here"):
                 await aggregator.ask(CloseRun("other", "finished", ""))
+
+
+async def test_an_aggregator_that_came_back_lets_go_of_what_was_meant_for_the_one_before_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    with RoundPersistence(tmp_path / "training.db") as store:
+        async with ActorSystem("test") as system:
+            listener = await system.actor_of(Listener, "provider")
+            aggregator = await Stage(system, store).aggregate(listener)
+            await aggregator.tell(Happened((WorkerJoined(1.0, "A", 10, ""),)))
+            await aggregator.tell(RegionScored(1, "A", samples=4, loss=1.0, accuracy=0.5, per_class={}))
+
+            assert (await aggregator.ask(opened())).round == 0
 
 
 # --- Evaluator ------------------------------------------------------------------------------
