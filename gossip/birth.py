@@ -12,7 +12,7 @@ from gossip.messages import GossipSighting, GossipSurvey, ModelInfo, PeerInfo
 from gossip.outgoing import Address
 from gossip.survey import Survey
 from gossip.timing import Timing
-from trioactor.errors import DeliveryError
+from trioactor.errors import DeliveryError, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -25,27 +25,37 @@ Ask = Callable[[Address, GossipSurvey], Awaitable[GossipSighting]]
 
 
 async def ask_around(
-    peer: str, address: Address, seeds: Sequence[Address], ask: Ask, *, remembered: bool, timing: Timing
+    question: GossipSurvey,
+    address: Address,
+    seeds: Sequence[Address],
+    ask: Ask,
+    *,
+    remembered: bool,
+    timing: Timing,
 ) -> list[Sighting]:
     """Ask others what they know of us, for a while; return what they said.
 
     Args:
-        peer: Our name.
-        address: Where we shall listen.
+        question: Who we are.
+        address: Where we listen.
         seeds: Whom to ask to begin with; those they name are asked as well.
-        ask: Asks one of them. Raises `DeliveryError` when it does not answer.
+        ask: Asks one of them. Raises `DeliveryError` when it does not answer, and of these `Rejected` when it
+            is we ourselves.
         remembered: Whether our disk knows of an earlier life.
         timing: Our pace.
 
     Raises:
         DuplicateIdentity: Another process answered under our name.
     """
-    survey = Survey(peer, address, seeds)
+    survey = Survey(question.peer, address, seeds)
     said: set[Address] = set()
 
     async def ask_aloud(one: Address, question: GossipSurvey) -> GossipSighting:
         try:
             return await ask(one, question)
+        except Rejected:
+            survey.on_ourselves(one)
+            raise
         except DeliveryError as error:
             if one not in said:  # down, or of another run: somebody may wonder why we stay alone
                 said.add(one)
@@ -55,7 +65,7 @@ async def ask_around(
     rounds = REMEMBERED_ROUNDS if remembered else FORGOTTEN_ROUNDS
     with trio.move_on_after(rounds * timing.round_seconds):
         while not survey.enough:
-            answers = await _answers(survey.to_ask(), GossipSurvey(peer), ask_aloud, timing.ack_seconds)
+            answers = await _answers(survey.to_ask(), question, ask_aloud, timing.ack_seconds)
             for one, answer in answers.items():
                 if answer is None:
                     survey.on_failure(one)
@@ -73,6 +83,8 @@ async def _answers(
     async def ask_one(one: Address) -> None:
         try:
             answers[one] = await ask(one, question)
+        except Rejected:
+            return  # it is we: there is nothing to wait for
         except DeliveryError:
             await trio.sleep_forever()  # some fail at once; they are not asked again before the others
 

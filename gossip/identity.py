@@ -120,6 +120,11 @@ class Identity:
         self._begun = False
 
     @property
+    def salt(self) -> int:
+        """What this process draws by chance, and no other process has: `SALT_BITS` of it."""
+        return self._salt
+
+    @property
     def replica(self) -> ReplicaId:
         """The present life."""
         assert self._begun, "an identity has no life before begin()"

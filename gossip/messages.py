@@ -25,7 +25,7 @@ import math
 from typing import Any, Literal
 
 from gossip.clock import check_time
-from gossip.identity import MAX_INCARNATION
+from gossip.identity import MAX_INCARNATION, SALT_BITS
 from trioactor import Request, message
 
 Status = Literal["alive", "suspect", "dead", "left"]
@@ -219,12 +219,15 @@ class GossipSurvey(Request[GossipSighting]):
 
     Attributes:
         peer: Its name.
+        salt: What it draws by chance for its lives, 0 to 2**32 - 1: who hears its own asks itself.
     """
 
     peer: str
+    salt: int = 0
 
     def __post_init__(self) -> None:
         _check_name("peer", self.peer)
+        _check_range(0, 2**SALT_BITS - 1, salt=self.salt)
 
 
 # --- membership -----------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from gossip.store import PeerStore, Remembered
 from gossip.trainer import Trainer
 from gossip.view import ExchangeMessage, View
 from persistence import GossipEventRow
-from trioactor import Actor, Arrived, MailboxFull, Request, message
+from trioactor import Actor, Arrived, MailboxFull, Rejected, Request, message
 from trioactor.errors import DeliveryError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class GossipPeer(Actor):
         self._woken = Signal()
         self._acts_at = 0.0
         self._over: Over | None = None
+        self._question: GossipSurvey | None = None  # what we ask of others before this life
         # From pre_start on:
         self._store: PeerStore
         self._remembered: Remembered
@@ -134,8 +135,9 @@ class GossipPeer(Actor):
         identity = Identity(plan.peer, self._store, world.rng)
         seeds = await world.offload(lambda _should_stop: world.find_seeds())
         known = [info.address for info in self._remembered.peers if not info.gone]
+        self._question = GossipSurvey(plan.peer, identity.salt)
         sightings = await ask_around(
-            plan.peer,
+            self._question,
             plan.address,
             list(dict.fromkeys([*seeds, *known])),
             lambda address, question: world.ref_to(address).ask(question),
@@ -197,6 +199,8 @@ class GossipPeer(Actor):
         return None
 
     def _answer(self, survey: GossipSurvey) -> GossipSighting:
+        if survey == self._question:
+            raise Rejected("you ask yourself: this address is one of your own")
         if self._view is not None:
             return self._view.sighting_of(survey)
         stored = self._store.load_identity()

@@ -33,7 +33,7 @@ class Survey:
 
     def __init__(self, peer: str, address: Address, seeds: Sequence[Address]) -> None:
         self._peer = peer
-        self._address = address
+        self._ours = {address}
         self._addresses = dict.fromkeys(seed for seed in seeds[:MAX_ADDRESSES] if seed != address)
         self._answered: dict[Address, Sighting] = {}
         self._failed: set[Address] = set()
@@ -78,14 +78,18 @@ class Survey:
             )
         self._answered[address] = Sighting(answer.sender, answer.incarnation, answer.time)
         for other in answer.others:
-            if other != self._address and len(self._addresses) < MAX_ADDRESSES:
+            if other not in self._ours and len(self._addresses) < MAX_ADDRESSES:
                 self._addresses.setdefault(other)
         last = answer.last_address
-        if last is not None and last != self._address and len(self._to_check) < MAX_ADDRESSES:
+        if last is not None and last not in self._ours and len(self._to_check) < MAX_ADDRESSES:
             self._to_check.add(last)
-            self._addresses.setdefault(
-                last
-            )  # also where there are as many others as may be: it is waited for
+            self._addresses.setdefault(last)  # however many others there are, since it is waited for
+
+    def on_ourselves(self, address: Address) -> None:
+        """It is we who are reached there, too: by another name of this machine, say."""
+        self._ours.add(address)
+        self._addresses.pop(address, None)
+        self._to_check.discard(address)
 
     def on_failure(self, address: Address) -> None:
         """Somebody could not be asked, or did not answer in time. It may be asked again."""

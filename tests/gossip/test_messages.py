@@ -133,6 +133,8 @@ BAD: tuple[tuple[Any, dict[str, Any]], ...] = (
     (MODEL, {"proof": bytes(5000)}),
     (WITHDRAWN, {"samples": 1}),
     (WITHDRAWN, {"size": 1}),
+    (GossipSurvey("a"), {"salt": -1}),
+    (GossipSurvey("a"), {"salt": 2**32}),
     (EXAMPLES[4], {"time": 2**62}),
     (EXAMPLES[4], {"incarnation": -1}),
     (EXAMPLES[4], {"others": (("h", 1),) * (MAX_NEWS + 1)}),

@@ -193,6 +193,21 @@ def test_peers_that_wait_for_all_to_agree_end_by_themselves(simulation: RunSeeds
     simulation(main, seeds=2)
 
 
+def test_a_peer_whose_own_address_is_among_its_seeds_by_another_name_is_no_second_one(tmp_path: Path) -> None:
+    """All peers may be given one list, in which each stands as others call it."""
+
+    async def main(sim: Simulation) -> None:
+        net = Network(sim, tmp_path, "abc")
+        by_number = [(sim.network.host(name).ip, PORT) for name in "abc"]
+        for site in net.sites.values():
+            site.seeds = by_number
+        await net.start()
+        await net.until_converged()
+        assert [site.over for site in net.sites.values()] == [[], [], []]
+
+    simulate(main)
+
+
 def test_a_newcomer_takes_what_is_there_and_does_not_pull_the_others_back(tmp_path: Path) -> None:
     """It shows the average of the others before it has trained, not a model that knows nothing."""
 

@@ -107,6 +107,16 @@ def test_where_somebody_may_live_under_our_name_is_asked_however_many_others_the
     assert is_enough(survey)
 
 
+def test_another_address_of_our_own_is_not_asked_again() -> None:
+    survey = Survey("a", HERE, [B, C])
+    survey.on_ourselves(C)
+    assert survey.to_ask() == [B]
+
+    survey.on_answer(B, answer("b", 5, last_address=C, others=(C,)))
+
+    assert is_enough(survey)
+
+
 def test_the_number_of_addresses_is_bounded() -> None:
     survey = Survey("a", HERE, [("10.9.9.9", port) for port in range(1, 200)])
     for number in range(100):
