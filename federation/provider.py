@@ -247,11 +247,14 @@ class Provider(Actor):
         self._state.note(UpdateLeftOut, failed.round, failed.worker_id, "failed", failed.reason)
 
     def _pass_on_score(self, scored: RegionScored) -> None:
-        """Have a worker's score of a committed model written down."""
+        """Have a worker's score of a committed model written down.
+
+        Each once: nothing here waits for the Aggregator, so more of them would pile up while it commits.
+        """
         aggregator = self._state.roster.services.get("aggregator")
         if aggregator is None or scored.worker_id not in self._state.roster.workers:
             return
-        if 0 < scored.round <= self._state.committed:
+        if self._state.region_scores.get(scored.worker_id, 0) < scored.round <= self._state.committed:
             self._state.region_scores[scored.worker_id] = scored.round
             self.context.start_soon(aggregator.tell, scored)
 

@@ -27,7 +27,7 @@ from federation.learning import (
     model_sha256,
     train_together,
 )
-from federation.messages import ModelUpdate, StopRun, TrainRequest, Withdraw
+from federation.messages import ModelUpdate, RegionScored, StopRun, TrainRequest, Withdraw
 from persistence import RoundPersistence
 from tests.federation.stage import CLASSES, FEATURES, SETTINGS, Stage, inline, region, sound
 from tests.federation.updates import update
@@ -350,6 +350,20 @@ async def test_every_worker_says_what_each_global_model_is_worth_on_its_own_regi
         metrics = model.evaluate(b.X, b.y)
         assert scores[3, "B"].accuracy == metrics.accuracy
         assert scores[3, "B"].per_class == dict(zip(CLASSES, metrics.per_class_accuracy, strict=True))
+
+
+async def test_a_worker_scores_a_global_model_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with staged(tmp_path) as stage:
+        provider = await stage.begin(replace(SETTINGS, rounds=1))
+        for name in "AB":
+            await stage.puppet(provider, name, sound(name))
+        await stage.until(RoundCommitted)
+        for accuracy in (0.5, 0.9):
+            await provider.tell(RegionScored(1, "A", samples=4, loss=1.0, accuracy=accuracy, per_class={}))
+            await trio.sleep(0.1)
+        await stage.ended.wait()
+
+        assert [one.accuracy for one in stage.store.region_scores(stage.run().id)] == [0.5]
 
 
 # --- a model of one's own -------------------------------------------------------------------
