@@ -451,6 +451,7 @@ class Deciding(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_strategy_parameters()
         fewest = self._fewest_updates()
         if self.quorum is not None and self.quorum < fewest:
             raise SettingsError(
@@ -460,6 +461,11 @@ class Deciding(Settings):
             raise SettingsError(
                 f"--quorum {self.quorum}: the run begins with {self.min_workers} workers, so it could not be "
                 "reached; lower it, or raise --min-workers"
+            )
+        if self.mode == "buffered" and self.quorum is not None and self.quorum > self.buffer_size:
+            raise SettingsError(
+                f"--quorum {self.quorum}: in --mode buffered {self.buffer_size} updates make a model, so it "
+                "could not be reached; lower it, or raise --buffer-size"
             )
         if self.mode == "buffered" and self.fraction != 1.0:
             raise SettingsError(
@@ -482,16 +488,15 @@ class Deciding(Settings):
     @property
     def rules(self) -> Rules:
         """When a round is over."""
-        fewest = self._fewest_updates()
         return Rules(
             quorum=self.quorum,
-            needed=max(fewest, self.quorum or 1),
+            needed=max(self._fewest_updates(), self.quorum or 1),
             grace_seconds=self.grace,
             deadline_seconds=self.round_deadline,
             return_seconds=self.return_seconds,
         )
 
-    def _fewest_updates(self) -> int:
+    def _check_strategy_parameters(self) -> None:
         allowed = strategy_parameters(self.strategy)
         for name in self.strategy_parameters:
             if name not in allowed:
@@ -499,6 +504,8 @@ class Deciding(Settings):
                 raise SettingsError(
                     f"{flag_of(name)}: --strategy {self.strategy} has no such parameter; it takes {takes}"
                 )
+
+    def _fewest_updates(self) -> int:
         try:
             return make_strategy(self.strategy, **self.strategy_parameters).fewest
         except StrategyError as error:

@@ -439,6 +439,7 @@ async def test_a_users_own_model_runs_through_the_same_roles(
         ({"strategy": "fedavgm", "momentum": 1.5}, "--strategy fedavgm: momentum=1.5"),
         ({"quorum": 3, "min_workers": 2}, "could not be reached; lower it, or raise --min-workers"),
         ({"mode": "buffered", "fraction": 0.5}, "in --mode buffered every worker is asked"),
+        ({"mode": "buffered", "min_workers": 3, "quorum": 3}, "in --mode buffered 2 updates make a model"),
         ({"warm_up_rounds": 20, "rounds": 20}, "20 rounds of warming up, of 20 in all"),
         ({"fraction": 0.0}, "--fraction 0.0: more than 0.0, up to 1.0, is allowed"),
     ],
