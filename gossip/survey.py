@@ -23,7 +23,7 @@ class Survey:
     """Whom to ask, and what they said.
 
     Whoever drives it sends a `GossipSurvey` to all of `to_ask()`, now and again after a pause, and gives it
-    each answer and each failure, until `enough`.
+    each answer and each failure, and where it found itself, until `enough`.
 
     Args:
         peer: Our name.
