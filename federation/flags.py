@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from federation.config import Settings, flag_of
 from federation.errors import SettingsError
+from federation.settings import Settings, flag_of
 
 S = TypeVar("S", bound=Settings)
 F = TypeVar("F", bound=Callable[..., Any])

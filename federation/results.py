@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from federation.config import InWorkspace, flag_of
+from federation.config import InWorkspace
 from federation.errors import SettingsError
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params, writing_whole
+from federation.settings import flag_of
 from federation.workspace import RunFolder
 from persistence import RoundPersistence, RunRow
 from persistence.history import RoundHistory, RunHistory, load_run

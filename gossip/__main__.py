@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from federation.config import Settings
 from federation.errors import ExitStatus, SettingsError
 from federation.flags import SettingsCommand, flags_for
 from federation.processes import check_starter
+from federation.settings import Settings
 from gossip.config import PeerConfig, ReporterConfig, StartGossipConfig
 
 S = TypeVar("S", bound=Settings)

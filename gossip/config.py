@@ -1,4 +1,4 @@
-"""Settings of the roles of a gossip network: as in `federation.config`, a field is a flag and its help."""
+"""Settings of the roles of a gossip network: as in `federation.settings`, a field is a flag and its help."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation.config import (
-    A_DAY_SECONDS,
     DEFAULT_REGIONS,
     EVALUATION_REGION,
-    MANY,
     SOURCES,
     Address,
     InWorkspace,
@@ -17,12 +15,11 @@ from federation.config import (
     OfModel,
     ReadingRegions,
     Secured,
-    Settings,
-    setting,
     worker_name,
 )
 from federation.errors import SettingsError
 from federation.learning import Budget
+from federation.settings import A_DAY_SECONDS, MANY, Settings, setting
 from gossip.learner import STRATEGIES
 from gossip.messages import MAX_NAME_CHARACTERS
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from federation.config import EVALUATION_REGION, StartConfig, flag_of
+from federation.config import EVALUATION_REGION, StartConfig
 from federation.errors import ExitStatus, SettingsError
 from federation.exports import save_model_for_others
 from federation.learning import (
@@ -27,6 +27,7 @@ from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready
 from federation.processes import python_command
 from federation.programs import explain, log_to_file, run_program, say, say_error
 from federation.results import read_settings, write_settings
+from federation.settings import flag_of
 from federation.stopping import Stop
 from federation.terminal import Screen
 from federation.workspace import RunFolder, make_writable, new_run_folder

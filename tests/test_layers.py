@@ -44,6 +44,7 @@ SHARED: dict[str, set[str]] = {
         "federation.processes",
         "federation.programs",
         "federation.results",
+        "federation.settings",
         "federation.stopping",
         "federation.terminal",
         "federation.workspace",
@@ -76,7 +77,7 @@ ORDER: dict[str, str] = {
         model_files estimator torch_turns torch_model
     """,
     "federation": """
-        errors rules messages events targets config flags credentials
+        errors rules messages events targets settings config flags credentials
         models sampling round buffer roster state services course view
         rows
         offload joining worker aggregator evaluator observer provider

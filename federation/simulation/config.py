@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation.config import (
-    A_DAY_SECONDS,
     DEFAULT_REGIONS,
     EVALUATION_REGION,
-    MANY,
     Deciding,
     Learning,
     ReadingRegions,
-    Settings,
     check_run_name,
-    setting,
     worker_name,
 )
 from federation.errors import SettingsError
 from federation.learning import PARTITIONS, PartitionError, make_partition
 from federation.models import SIMPLE
+from federation.settings import A_DAY_SECONDS, MANY, Settings, setting
 
 # One worker for each region file, with the samples that it would have as a process of its own.
 BY_REGION = "regions"

@@ -18,13 +18,13 @@ from federation.config import (
     AggregatorConfig,
     EvaluatorConfig,
     ProviderConfig,
-    Settings,
     StartConfig,
     WorkersConfig,
     worker_name,
 )
 from federation.errors import SettingsError
 from federation.flags import flags_for
+from federation.settings import Settings
 
 ALL = [StartConfig, ProviderConfig, AggregatorConfig, EvaluatorConfig, WorkersConfig]
 

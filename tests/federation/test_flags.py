@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from federation.__main__ import main
-from federation.config import ProviderConfig, StartConfig, WorkersConfig, flag_of
+from federation.config import ProviderConfig, StartConfig, WorkersConfig
 from federation.flags import read_config, unknown_variables
+from federation.settings import flag_of
 
 
 def run(*arguments: str, **environment: str) -> Result:
