@@ -50,7 +50,7 @@ def read_settings(folder: RunFolder) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(folder.settings.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no TOML, or no text at all
         raise SettingsError(
             f"--resume {folder.run}: its settings cannot be read ({error}); start a new run"
         ) from error

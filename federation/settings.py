@@ -96,8 +96,17 @@ class Settings:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """Return the settings that `as_table` has made a table of; values may be what they were, too."""
+        """Return the settings that `as_table` has made a table of; values may be what they were, too.
+
+        Raises:
+            SettingsError: A value is not allowed, or there is no such setting.
+        """
         kinds = get_type_hints(cls)
+        unknown = sorted(table.keys() - {one.name for one in fields(cls)})
+        if unknown:
+            raise SettingsError(
+                f"{', '.join(unknown)}: no setting that this release knows; go on with the one that wrote it"
+            )
 
         def valued(name: str, value: Any) -> Any:
             kind = kinds[name]

@@ -26,8 +26,7 @@ from federation.learning import (
 from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions
 from federation.processes import python_command
 from federation.programs import explain, log_to_file, run_program, say, say_error
-from federation.results import read_settings, write_settings
-from federation.settings import flag_of
+from federation.results import settings_to_resume, write_settings
 from federation.stopping import Stop
 from federation.terminal import Screen
 from federation.workspace import RunFolder, make_writable, new_run_folder
@@ -47,9 +46,11 @@ from trioactor.version import VERSION
 
 LAUNCHER = "bin/start-gossip-mode"
 
-# What may be given anew to a run that goes on. Anything else would make it another run.
-FREE_WHEN_RESUMED = frozenset(
-    {"rounds", "workspace", "plain", "in_process", "resume", "alone", "picture", "tls", "join_seconds"}
+# What may be given anew to a run that goes on, and what is always as it is given, or not given, then.
+# Anything else would make it another run.
+FREE_WHEN_RESUMED = frozenset({"rounds"})
+FRESH_WHEN_RESUMED = frozenset(
+    {"workspace", "plain", "in_process", "resume", "alone", "picture", "tls", "join_seconds"}
 )
 
 
@@ -209,21 +210,11 @@ def enter_run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str
 def _resumed(config: StartGossipConfig, chosen: frozenset[str]) -> tuple[StartGossipConfig, RunFolder]:
     """Return the settings and the folder of a run that goes on."""
     with GossipPersistence(config.gossip_database) as record:
-        names = [run.name for run in record.runs()]
-    name = names[-1] if config.resume == "last" and names else config.resume
-    folder = RunFolder(config.workspace / "runs" / name)
-    if name not in names or not folder.path.is_dir():
-        latest = f"the latest is {names[-1]}" if names else "there is none yet"
-        raise SettingsError(f"--resume {name}: no run of that name in {config.workspace}; {latest}")
-    for given in sorted(chosen - FREE_WHEN_RESUMED):
-        raise SettingsError(
-            f"{flag_of(given)}: a run goes on with the settings it began with; leave it out, or start anew"
-        )
-    before = read_settings(folder)
-    began_with = {**before, **{one: getattr(config, one) for one in FREE_WHEN_RESUMED}}
-    if "rounds" not in chosen:
-        began_with["rounds"] = before["rounds"]
-    return StartGossipConfig(**began_with), folder
+        runs = record.runs()
+    began_with, folder = settings_to_resume(
+        config, config.resume, runs, chosen, free=FREE_WHEN_RESUMED, fresh=FRESH_WHEN_RESUMED
+    )
+    return StartGossipConfig.from_table(began_with), folder
 
 
 # --- after ----------------------------------------------------------------------------------
