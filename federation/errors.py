@@ -36,6 +36,23 @@ STATUS_OF_RUN: Mapping[str, ExitStatus] = {
 """What a program tells the shell when the run that it took part in has ended so."""
 
 
+def run_status_of(status: ExitStatus) -> str:
+    """Return what the record says of a run that ends a program with this exit status."""
+    match status:
+        case ExitStatus.FINISHED:
+            return "finished"
+        case ExitStatus.QUORUM_LOST:
+            return "quorum lost"
+        case ExitStatus.INTERRUPTED | ExitStatus.TERMINATED:
+            return "stopped"
+    return "failed"
+
+
+def was_stopped(status: ExitStatus) -> bool:
+    """Return whether a program ends so because somebody wanted it to."""
+    return run_status_of(status) == "stopped"
+
+
 class FederationError(Exception):
     """Base of all errors that a user of the federation can mend.
 

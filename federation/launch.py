@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -27,10 +26,9 @@ from federation.config import (
     OfModel,
     ProviderConfig,
     StartConfig,
-    TlsFiles,
 )
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
-from federation.errors import STATUS_OF_RUN, ExitStatus
+from federation.errors import STATUS_OF_RUN, ExitStatus, run_status_of
 from federation.evaluator import Evaluator
 from federation.events import Event, RunEnded, RunPlanned
 from federation.learning import Model, Region
@@ -159,18 +157,6 @@ class RunWatch:
             self.over.set()
 
 
-def status_in_words(status: ExitStatus) -> str:
-    """Return what the record says of a run that ended with this exit status."""
-    match status:
-        case ExitStatus.FINISHED:
-            return "finished"
-        case ExitStatus.QUORUM_LOST:
-            return "quorum lost"
-        case ExitStatus.INTERRUPTED | ExitStatus.TERMINATED:
-            return "stopped"
-    return "failed"
-
-
 # --- every role its own process -------------------------------------------------------------
 
 
@@ -271,10 +257,6 @@ def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
     )
 
 
-def _tls_settings(files: TlsFiles) -> dict[str, Path]:
-    return {"tls_cert": files.cert, "tls_key": files.key, "tls_ca": files.ca}
-
-
 def environment_of_roles() -> dict[str, str]:
     """Return the environment of the roles: ours, without our own settings, and one BLAS thread each."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
@@ -355,7 +337,7 @@ async def _observe(system: ActorSystem, folder: RunFolder, watch: RunWatch, conf
     await watch.over.wait()
     if watch.failure is not None:
         with trio.move_on_after(STOP_SECONDS):
-            await provider.tell(StopRun(watch.failure.reason, status_in_words(watch.failure.status)))
+            await provider.tell(StopRun(watch.failure.reason, run_status_of(watch.failure.status)))
 
 
 async def _end_on_request(system: ActorSystem, watch: RunWatch, stop: Stop) -> None:

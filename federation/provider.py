@@ -14,7 +14,7 @@ import trio
 
 from federation.config import ProviderConfig
 from federation.course import Course, alone_request
-from federation.errors import ExitStatus, FederationError
+from federation.errors import FederationError, run_status_of
 from federation.events import (
     Happened,
     RoleJoined,
@@ -58,8 +58,6 @@ NAME_CHECK_SECONDS = 2.0
 # be dead. Together less than the 2 s that Ctrl-C may take.
 CLOSE_SECONDS = 0.6
 LAST_WORDS_SECONDS = 0.4
-
-STATUS_OF_EXIT = {ExitStatus.FAILED: "failed", ExitStatus.QUORUM_LOST: "quorum lost"}
 
 
 class Provider(Actor):
@@ -266,7 +264,7 @@ class Provider(Actor):
             try:
                 await Course(self._state, self.context, self._make_model).run()
             except FederationError as error:
-                status, reason = STATUS_OF_EXIT[error.exit_status], str(error)
+                status, reason = run_status_of(error.exit_status), str(error)
         if self._running.cancelled_caught:
             status, reason = self._stopped_by.status, self._stopped_by.reason
         await self._say_farewell(status, reason)

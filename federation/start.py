@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from federation.config import EVALUATION_REGION, StartConfig
-from federation.errors import ExitStatus
-from federation.launch import Outcome, run_in_process, run_in_processes, status_in_words
+from federation.errors import ExitStatus, run_status_of, was_stopped
+from federation.launch import Outcome, run_in_process, run_in_processes
 from federation.learning import Region, one_blas_thread
 from federation.preflight import (
     PreparationFailed,
@@ -155,14 +155,9 @@ def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
         if run is None:  # it ended before it began
             return 0, ""
         if run.status == "running":
-            status = status_in_words(outcome.status)
+            status = run_status_of(outcome.status)
             run = record.end_run(run.id, status=status, reason=outcome.reason, ended_unix=now_unix())
         return record.last_committed_round(run.id), run.model_sha256 or ""
-
-
-def was_stopped(status: ExitStatus) -> bool:
-    """Return whether a run ended because somebody wanted it to."""
-    return status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
 
 
 def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: int) -> None:

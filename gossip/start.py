@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.config import EVALUATION_REGION, StartConfig
-from federation.errors import ExitStatus, SettingsError
+from federation.errors import ExitStatus, SettingsError, run_status_of, was_stopped
 from federation.exports import save_model_for_others
 from federation.learning import (
     Region,
@@ -229,13 +229,11 @@ def _conclude(
 ) -> ExitStatus:
     """Write down how the run ended, leave its results, and tell."""
     if outcome is None:  # cut short, or a fault of ours that has been told
-        stopped = status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
-        end_run(config, folder, "stopped" if stopped else "failed", "", None)
+        end_run(config, folder, run_status_of(status), "", None)
         return status
     finished = outcome.status is ExitStatus.FINISHED
-    words = {ExitStatus.FINISHED: "finished", ExitStatus.FAILED: "failed", ExitStatus.USAGE: "failed"}
     sha = outcome.view.common_average if finished else None
-    end_run(config, folder, words.get(outcome.status, "stopped"), outcome.reason, sha)
+    end_run(config, folder, run_status_of(outcome.status), outcome.reason, sha)
     history = load_gossip_run(config.gossip_database, folder.run)
     with writing_whole(folder.metrics) as file:
         file.write(history.table().as_csv().encode())
@@ -338,7 +336,7 @@ def _summary(
 
 def _tell_unfinished(config: StartGossipConfig, folder: RunFolder, outcome: Outcome) -> None:
     elsewhere = "" if config.workspace == Path("workspace") else f" --workspace {config.workspace}"
-    if outcome.status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+    if was_stopped(outcome.status):
         say(f"Stopped by {outcome.reason}.")
         say(f"Kept: what each peer knew of run {folder.run}, in {config.gossip_database}.")
         say(f"Go on with: {LAUNCHER}{elsewhere} --resume {folder.run}")

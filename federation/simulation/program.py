@@ -9,7 +9,7 @@ import sys
 import trio
 
 from federation.config import InWorkspace
-from federation.errors import ExitStatus
+from federation.errors import ExitStatus, was_stopped
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
 from federation.programs import explain, log_to_stderr, run_program, say
@@ -56,7 +56,7 @@ def simulation_program(config: SimulationConfig, chosen: frozenset[str] = frozen
         return ExitStatus.FINISHED
 
     status = run_program("simulation", config.workspace, work)
-    if status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+    if was_stopped(status):
         say(f"Stopped by {asked.reason if asked is not None else 'force'}.")
     if status is not ExitStatus.FINISHED and progress.finished:
         rounds = f"{progress.finished:,} of {config.rounds:,} rounds"

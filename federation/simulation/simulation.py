@@ -13,7 +13,7 @@ import trio
 
 from federation.buffer import Buffer
 from federation.course import alone_request, check_same_model, only_missing, train_request, why_given_up
-from federation.errors import STATUS_OF_RUN, FederationError, QuorumLost, RunFailed, SettingsError
+from federation.errors import FederationError, QuorumLost, RunFailed, SettingsError, run_status_of
 from federation.learning import (
     Contribution,
     Params,
@@ -45,9 +45,6 @@ from federation.simulation.sources import Data, read, source_of
 from federation.worker import budget_of
 from federation.workspace import make_writable
 from persistence import DatabaseError, EventRow, NewRun, RoundPersistence, RunRow
-
-# What the record keeps of how a run ended, by how its error ends a process.
-STATUS_IN_WORDS = {status: words for words, status in STATUS_OF_RUN.items() if words != "stopped"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,10 +203,7 @@ def _how_it_ended(error: BaseException) -> tuple[str, str]:
     first = next(leaves_of(error))
     if isinstance(first, trio.Cancelled):
         return "stopped", ""
-    status = (
-        STATUS_IN_WORDS.get(first.exit_status, "failed") if isinstance(first, FederationError) else "failed"
-    )
-    return status, str(first)
+    return run_status_of(first.exit_status) if isinstance(first, FederationError) else "failed", str(first)
 
 
 def _entered(store: RoundPersistence, config: SimulationConfig, data: Data, now_unix: float) -> RunRow:
