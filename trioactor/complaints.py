@@ -16,6 +16,10 @@ INTERVAL_SECONDS = 10.0
 LINES_OF_A_KIND = 5  # per address
 LINES_IN_ALL = 100
 
+# Of so many addresses it is counted what is left out of each, of all others together.
+ADDRESSES_COUNTED = 100
+ELSEWHERE = "elsewhere"
+
 
 class Complaints:
     """Writes warnings, within bounds.
@@ -37,7 +41,8 @@ class Complaints:
         """Say what a peer did or was done to, and why; `why` becomes a text only when it is written."""
         host, port = address
         if self._lines >= LINES_IN_ALL or self._written[host, what] >= LINES_OF_A_KIND:
-            self._left_out[host if len(self._left_out) < LINES_IN_ALL else "elsewhere"] += 1
+            has_place = host in self._left_out or len(self._left_out) < ADDRESSES_COUNTED
+            self._left_out[host if has_place else ELSEWHERE] += 1
             return
         self._lines += 1
         self._written[host, what] += 1
@@ -56,10 +61,11 @@ class Complaints:
             self._runs = False
             if left_out:
                 each = ", ".join(f"{host} {count:,}" for host, count in left_out.most_common(10))
+                addresses = f"{ADDRESSES_COUNTED} and more" if ELSEWHERE in left_out else f"{len(left_out):,}"
                 self._log.warning(
                     "%s more complaints within %g s, of %s addresses: %s",
                     f"{left_out.total():,}",
                     INTERVAL_SECONDS,
-                    f"{len(left_out):,}",
+                    addresses,
                     each,
                 )

@@ -45,7 +45,20 @@ async def test_many_addresses_do_not_fill_the_log_either(
 
     assert len(caplog.messages) == LINES_IN_ALL + 1
     last = caplog.messages[-1]
-    assert last.startswith("9,900 more complaints within 10 s, of 101 addresses: elsewhere 9,800")
+    assert last.startswith("9,900 more complaints within 10 s, of 100 and more addresses: elsewhere 9,800")
+
+
+async def test_an_address_that_is_counted_is_counted_on_however_many_others_come(
+    autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    complaints = Complaints(LOG, nursery)
+    for number in range(LINES_IN_ALL + 1000):
+        complaints.write((f"address {number}", 1), "was turned away", "why")
+    for _ in range(5000):
+        complaints.write((f"address {LINES_IN_ALL}", 1), "was turned away", "why")
+    await trio.sleep(INTERVAL_SECONDS + 1)
+
+    assert f": address {LINES_IN_ALL} 5,001, elsewhere 900" in caplog.messages[-1]
 
 
 async def test_a_reason_that_is_not_written_costs_nothing(nursery: trio.Nursery) -> None:
