@@ -20,12 +20,12 @@ from pathlib import Path
 import trio
 
 from federation.authority import roles_in
-from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, CheckConfig
+from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, EVERYWHERE, CheckConfig
 from federation.credentials import TLS_FLAGS, date_of, in_flags, read_credentials
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.roles import find_provider, now_unix, read_region, role_system
-from federation.workspace import EVERYWHERE, make_writable
+from federation.workspace import is_loopback, make_writable
 from persistence import DatabaseError, RoundPersistence
 from trioactor import ActorSystem, CannotListen, HealthPing
 from trioactor.errors import DeliveryError
@@ -35,8 +35,6 @@ PROJECT = "trioactor"
 # A run needs some MB; below the first a commit may fail soon, below the second it is time to look.
 LEAST_FREE_BYTES = 64 * 2**20
 LITTLE_FREE_BYTES = 2**30
-
-LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Verdict(StrEnum):
@@ -224,7 +222,7 @@ def look_at_certificate(config: CheckConfig) -> Iterator[Finding]:
     """Look at the certificate: the files, the key, the chain, the dates, the names."""
     host = config.listen_address.host
     if config.tls_files is None:
-        if host.startswith(LOOPBACK):
+        if is_loopback(host):
             yield Finding("tls", Verdict.OK, f"plaintext, on {host}, which no other machine reaches")
         else:
             words = f"plaintext, and others reach {host}: whoever does can read and say all; give {TLS_FLAGS}"

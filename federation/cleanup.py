@@ -15,11 +15,10 @@ from pathlib import Path
 
 import trio
 
-from federation.workspace import Running, all_registered
+from federation.workspace import Running, all_registered, is_loopback
 
 GRACE_SECONDS = 2.0
 LOOK_SECONDS = 0.02
-LOOPBACK = "127."  # what an address begins with that nobody dials from another machine
 
 
 async def clean_up(workspace: Path) -> list[str]:
@@ -62,8 +61,8 @@ def _left_places(workspace: Path, pids: Container[int]) -> Iterator[Path]:
                 place = json.loads(path.read_text())
                 host, pid = str(place["host"]), int(place["pid"])
             except (OSError, ValueError, KeyError, TypeError):
-                host, pid = LOOPBACK, 0  # half written by one that was killed
-            if pid in pids or host.startswith(LOOPBACK) or host in ("localhost", "::1"):
+                host, pid = "localhost", 0  # half written by one that was killed
+            if pid in pids or is_loopback(host):
                 yield path
 
 

@@ -6,6 +6,7 @@ What all of them can do is told in `federation.settings`.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -27,6 +28,9 @@ from federation.targets import Target
 SOURCES = ("synthetic", "digits")
 DEFAULT_REGIONS = ("A", "B", "C")
 EVALUATION_REGION = "D"
+
+# The hosts that stand for every address of a machine: one can listen there, and nobody can dial them.
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound
 
 
 class Address(NamedTuple):
@@ -65,6 +69,12 @@ class InWorkspace(Settings):
     workspace: Path = setting(
         Path("workspace"), "Folder for everything that is read and written.", metavar="DIR"
     )
+
+    @property
+    def elsewhere(self) -> str:
+        """The flag that leads other commands to this workspace, after a space; empty where none is needed."""
+        there = InWorkspace().workspace
+        return "" if self.workspace == there else f" --workspace {shlex.quote(str(self.workspace))}"
 
     @property
     def database(self) -> Path:

@@ -7,7 +7,6 @@ that crash come back, and ends what it has started, whatever happens to it.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -35,7 +34,7 @@ from federation.learning import Model, Region
 from federation.messages import StopRun
 from federation.models import model_factory
 from federation.observer import Observer
-from federation.processes import python_command
+from federation.processes import environment_of_children, python_command
 from federation.provider import Provider
 from federation.roles import (
     PROVIDER_ID,
@@ -192,7 +191,7 @@ async def run_in_processes(
 
 def roles_of(config: StartConfig, folder: RunFolder) -> list[Role]:
     """Return all roles in the order of their start, the Provider first."""
-    environment = environment_of_roles()
+    environment = environment_of_children()
 
     def role(name: str, command: Callable[[], list[str]]) -> Role:
         return Role(name, command, folder.log(name), environment)
@@ -255,13 +254,6 @@ def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
         tls_key=key,
         tls_ca=ca,
     )
-
-
-def environment_of_roles() -> dict[str, str]:
-    """Return the environment of the roles: ours, without our own settings, and one BLAS thread each."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads}
 
 
 class Attendance:

@@ -6,12 +6,11 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import trio
 
-from federation.authority import SERVICES, WORKER
 from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
@@ -19,7 +18,7 @@ from federation.processes import python_command
 from federation.programs import say
 from federation.roles import open_record, read_region
 from federation.targets import PACKAGES, Target
-from federation.workspace import RunFolder, reachable_host
+from federation.workspace import RunFolder
 from trioactor import ActorSystem
 
 REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)
@@ -65,16 +64,19 @@ def check_address(config: StartConfig) -> None:
         trio.run(listen)
 
 
-def check_tls(config: StartConfig) -> None:
-    """See that certificates can be made, when they are needed.
+def check_tls(launcher: str) -> None:
+    """See that certificates can be made.
+
+    Args:
+        launcher: What is being started, which installs what it needs when it is told so by its flags.
 
     Raises:
         SettingsError: They cannot be.
     """
-    if config.tls and importlib.util.find_spec("cryptography") is None:
+    if importlib.util.find_spec("cryptography") is None:
         raise SettingsError(
             "--tls: certificates are made with the package cryptography, which is not installed here; get it "
-            "with pip install 'trioactor[tls]', or give --tls to bin/start-provider-mode, which installs it"
+            f"with pip install 'trioactor[tls]', or give --tls to {launcher}, which installs it"
         )
 
 
@@ -94,17 +96,21 @@ def check_trackers(config: StartConfig) -> None:
             )
 
 
-def make_certificates(config: StartConfig, folder: RunFolder) -> None:
+def make_certificates(folder: RunFolder, roles: Iterable[str], *hosts: str) -> None:
     """Make certificates for one start of a run, and forget the key that signed them.
+
+    Args:
+        folder: Of the run.
+        roles: Whom to make them for.
+        hosts: Under which names they are reached, beside those of this machine alone.
 
     Raises:
         PreparationFailed: They could not be made.
     """
     shutil.rmtree(folder.certificates, ignore_errors=True)  # those of an earlier start: no process has them
-    roles = (*SERVICES, *(f"{WORKER}{name}" for name in DEFAULT_REGIONS))
-    hosts = dict.fromkeys((*LOCAL_HOSTS, reachable_host(config.listen_address.host)))
+    names = ",".join(dict.fromkeys((*LOCAL_HOSTS, *hosts)))
     command = python_command("prep", "certificates", "--out", str(folder.certificates))
-    command += ["--roles", ",".join(roles), "--hosts", ",".join(hosts), "--days", str(TLS_DAYS)]
+    command += ["--roles", ",".join(roles), "--hosts", names, "--days", str(TLS_DAYS)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         raise PreparationFailed(done.returncode, "certificates")

@@ -21,6 +21,16 @@ ERROR_PREFIX = "error: "
 GRACE_SECONDS = 0.6
 
 
+def environment_of_children() -> dict[str, str]:
+    """Return the environment of the processes of a run: ours without our settings, and one BLAS thread each.
+
+    What a launcher was told by its environment it hands on as flags.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads}
+
+
 def error_in(log: str) -> str:
     """Return the last error that a log tells of, without the word; empty when there is none."""
     lines = log.splitlines()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from federation.config import EVALUATION_REGION, StartConfig
+from federation.authority import SERVICES, WORKER
+from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
 from federation.errors import ExitStatus, run_status_of, was_stopped
 from federation.launch import Outcome, run_in_process, run_in_processes
 from federation.learning import Region, one_blas_thread
@@ -25,9 +25,9 @@ from federation.programs import explain, log_to_file, run_program, say, say_erro
 from federation.results import settings_to_resume, was_simulated, write_results, write_settings
 from federation.roles import now_unix
 from federation.stopping import Stop
-from federation.terminal import LiveScreen, PlainScreen, Screen, summary
+from federation.terminal import LiveScreen, PlainScreen, Screen, is_watched, summary
 from federation.view import RunView
-from federation.workspace import RunFolder, new_run_folder
+from federation.workspace import RunFolder, new_run_folder, reachable_host
 from persistence import DatabaseError, RoundPersistence
 
 # What may be given anew to a run that goes on, and what is always as it is given, or not given, then.
@@ -38,6 +38,9 @@ FRESH_WHEN_RESUMED = frozenset(
 )
 
 LAUNCHER = "bin/start-provider-mode"
+
+# Who gets a certificate of its own.
+CERTIFIED = (*SERVICES, *(f"{WORKER}{name}" for name in DEFAULT_REGIONS))
 
 
 def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
@@ -51,7 +54,8 @@ def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
         check_record(config)
         config, folder = _resumed(config, chosen) if config.resume else (config, None)
         check_address(config)
-        check_tls(config)
+        if config.tls:
+            check_tls(LAUNCHER)
         check_trackers(config)
         regions = ready_regions(config)
         if folder is None:
@@ -59,7 +63,7 @@ def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:
             folder = new_run_folder(config.workspace, label, datetime.now())
             write_settings(folder, config.as_table())
         if config.tls:
-            make_certificates(config, folder)
+            make_certificates(folder, CERTIFIED, reachable_host(config.listen_address.host))
     except KeyboardInterrupt:
         say("Stopped; nothing was started.")
         return ExitStatus.INTERRUPTED
@@ -121,7 +125,7 @@ def _write_results(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
 
 def screen_for(config: StartConfig) -> Screen[RunView]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
-    if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+    if not is_watched(plain=config.plain):
         return PlainScreen(sys.stderr)
     from rich.console import Console
 
@@ -163,13 +167,12 @@ def _settle_record(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
 def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: int) -> None:
     for note in outcome.notes:
         say(note)
-    elsewhere = "" if config.workspace == StartConfig().workspace else f" --workspace {config.workspace}"
     if outcome.status is ExitStatus.FINISHED:
         places = {
             "record": str(config.database),
             "run folder": f"{folder.path}/",
             **({"picture": str(folder.plot)} if config.picture else {}),
-            "look again": f"bin/report{elsewhere} {folder.run}",
+            "look again": f"bin/report{config.elsewhere} {folder.run}",
         }
         sys.stdout.write(summary(outcome.view, places) + "\n")
         return
@@ -180,5 +183,5 @@ def _tell(config: StartConfig, folder: RunFolder, outcome: Outcome, committed: i
     if committed:
         say(f"Kept: {committed} of {config.rounds} rounds of run {folder.run}, in {config.database}.")
     if outcome.view.started_seconds is not None and outcome.status is not ExitStatus.FAILED:
-        say(f"Go on with: {LAUNCHER}{elsewhere} --resume {folder.run}")
+        say(f"Go on with: {LAUNCHER}{config.elsewhere} --resume {folder.run}")
     say(f"Logs of all roles: {folder.path}/logs/")

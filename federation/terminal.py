@@ -7,6 +7,8 @@ results. rich is imported when a table is drawn, and obeys NO_COLOR.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, TypeVar
@@ -53,6 +55,15 @@ class Screen(Protocol[V]):
 
     def tick(self, now_seconds: float) -> None:
         """Time has passed; `now_seconds` is by the clock of the view."""
+
+
+def is_watched(*, plain: bool) -> bool:
+    """Return whether somebody looks at a moving picture on stderr.
+
+    Args:
+        plain: Whether the user wants lines all the same.
+    """
+    return not plain and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 # --- plain lines ----------------------------------------------------------------------------

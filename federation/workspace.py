@@ -22,12 +22,11 @@ from typing import NamedTuple
 
 import trio
 
-from federation.config import Address, TlsFiles
+from federation.config import EVERYWHERE, Address, TlsFiles
 from federation.errors import SettingsError, Unreachable
 from federation.learning import writing_whole
 
 POLL_SECONDS = 0.02
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound
 
 
 def make_writable(folder: Path) -> None:
@@ -61,6 +60,11 @@ def reachable_host(host: str) -> str:
     except OSError:
         return "127.0.0.1"  # a machine whose name nobody knows
     return name
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether nobody dials a host from another machine."""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class Whereabouts(NamedTuple):

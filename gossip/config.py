@@ -8,6 +8,7 @@ from pathlib import Path
 from federation.config import (
     DEFAULT_REGIONS,
     EVALUATION_REGION,
+    EVERYWHERE,
     SOURCES,
     Address,
     InWorkspace,
@@ -22,8 +23,6 @@ from federation.learning import Budget
 from federation.settings import A_DAY_SECONDS, MANY, Settings, setting
 from gossip.learner import STRATEGIES
 from gossip.messages import MAX_NAME_CHARACTERS
-
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # to be told from an address that others can dial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from federation.config import EVALUATION_REGION, StartConfig
@@ -23,12 +19,12 @@ from federation.learning import (
     train_alone,
     writing_whole,
 )
-from federation.preflight import LOCAL_HOSTS, TLS_DAYS, PreparationFailed, ready_regions
-from federation.processes import python_command
+from federation.preflight import PreparationFailed, check_tls, make_certificates, ready_regions
+from federation.processes import environment_of_children
 from federation.programs import explain, log_to_file, run_program, say, say_error
 from federation.results import settings_to_resume, write_settings
 from federation.stopping import Stop
-from federation.terminal import Screen
+from federation.terminal import Screen, is_watched
 from federation.workspace import RunFolder, make_writable, new_run_folder
 from gossip.config import StartGossipConfig
 from gossip.launch import REPORTER_NAME, Outcome, run_in_process, run_in_processes
@@ -64,13 +60,15 @@ def start_network(config: StartGossipConfig, chosen: frozenset[str]) -> ExitStat
     try:
         check_record(config)
         config, folder = _resumed(config, chosen) if config.resume else (config, None)
-        check_tls(config)
+        if config.tls:
+            check_tls(LAUNCHER)
         regions = prepared_regions(config)
         if folder is None:
             folder = new_run_folder(config.workspace, config.name or "gossip", datetime.now())
             write_settings(folder, config.as_table())
         if config.tls:
-            make_certificates(config, folder)
+            names = map(certificate_name, config.peer_names)
+            make_certificates(folder, [*names, REPORTER_NAME, "launcher"])
         shutil.rmtree(folder.path / "peers", ignore_errors=True)  # where peers were at an earlier start
         enter_run(config, folder, regions)
     except KeyboardInterrupt:
@@ -92,7 +90,7 @@ def _run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Reg
         if config.in_process:
             outcome = await run_in_process(config, folder, regions, screen, stop)
         else:
-            outcome = await run_in_processes(config, folder, regions, screen, stop, environment_of_peers())
+            outcome = await run_in_processes(config, folder, regions, screen, stop, environment_of_children())
         return outcome.status
 
     log = folder.log("network" if config.in_process else "launcher")
@@ -107,16 +105,9 @@ def _run(config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Reg
         return explain(error)
 
 
-def environment_of_peers() -> dict[str, str]:
-    """Return the environment of the peers: ours, without our own settings, and one BLAS thread each."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FEDERATION_")}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads}
-
-
 def screen_for(config: StartGossipConfig) -> Screen[NetworkView]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
-    if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+    if not is_watched(plain=config.plain):
         return PlainNetwork(sys.stderr)
     from rich.console import Console
 
@@ -140,35 +131,6 @@ def check_record(config: StartGossipConfig) -> None:
     store.close()
     if why:
         say(f"{why}. It is kept as {aside}; a new record is begun")
-
-
-def check_tls(config: StartGossipConfig) -> None:
-    """See that certificates can be made, when they are needed.
-
-    Raises:
-        SettingsError: They cannot be.
-    """
-    if config.tls and importlib.util.find_spec("cryptography") is None:
-        raise SettingsError(
-            "--tls: certificates are made with the package cryptography, which is not installed here; get it "
-            f"with pip install 'trioactor[tls]', or give --tls to {LAUNCHER}, which installs it"
-        )
-
-
-def make_certificates(config: StartGossipConfig, folder: RunFolder) -> None:
-    """Make certificates for one start of a run, and forget the key that signed them.
-
-    Raises:
-        PreparationFailed: They could not be made.
-    """
-    shutil.rmtree(folder.certificates, ignore_errors=True)
-    roles = [*map(certificate_name, config.peer_names), REPORTER_NAME, "launcher"]
-    command = python_command("prep", "certificates", "--out", str(folder.certificates))
-    command += ["--roles", ",".join(roles), "--hosts", ",".join(LOCAL_HOSTS), "--days", str(TLS_DAYS)]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise PreparationFailed(done.returncode, "certificates")
-    (folder.certificates / "ca.key").unlink()
 
 
 def prepared_regions(config: StartGossipConfig) -> dict[str, Region]:
@@ -335,11 +297,10 @@ def _summary(
 
 
 def _tell_unfinished(config: StartGossipConfig, folder: RunFolder, outcome: Outcome) -> None:
-    elsewhere = "" if config.workspace == Path("workspace") else f" --workspace {config.workspace}"
     if was_stopped(outcome.status):
         say(f"Stopped by {outcome.reason}.")
         say(f"Kept: what each peer knew of run {folder.run}, in {config.gossip_database}.")
-        say(f"Go on with: {LAUNCHER}{elsewhere} --resume {folder.run}")
+        say(f"Go on with: {LAUNCHER}{config.elsewhere} --resume {folder.run}")
     else:
         say_error(outcome.reason)
     say(f"Logs of all peers: {folder.path}/logs/")

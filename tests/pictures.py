@@ -27,6 +27,7 @@ import gossip.launch
 import gossip.terminal
 from federation.config import StartConfig
 from federation.preflight import ready_regions
+from federation.processes import environment_of_children
 from federation.programs import log_to_file
 from federation.results import write_settings
 from federation.stopping import Stop
@@ -35,7 +36,7 @@ from federation.view import RunView
 from federation.workspace import new_run_folder
 from gossip.config import StartGossipConfig
 from gossip.network import NetworkView
-from gossip.start import enter_run, environment_of_peers
+from gossip.start import enter_run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 COLUMNS, ROWS = 100, 24
@@ -135,7 +136,7 @@ def network(workspace: Path) -> None:
     enter_run(config, folder, regions)
     camera = Camera(gossip.terminal.Picture, NetworkView(), lambda view: view.least_round >= 12)
     run = partial(gossip.launch.run_in_processes, config, folder, regions, camera, Stop())
-    trio.run(run, environment_of_peers())
+    trio.run(run, environment_of_children())
     save(camera.kept, "bin/start-gossip-mode", "live-gossip")
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 import trio
 
-from federation.config import InWorkspace
 from federation.errors import ExitStatus, was_stopped
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
@@ -24,7 +22,7 @@ from federation.simulation.record import RoundReport
 from federation.simulation.simulation import Beginning, SimulationResult, open_record, simulate
 from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, summary
 from federation.stopping import Stop
-from federation.terminal import REFRESH_SECONDS, Screen
+from federation.terminal import REFRESH_SECONDS, Screen, is_watched
 from federation.workspace import RunFolder
 from persistence.history import load_run
 
@@ -61,7 +59,7 @@ def simulation_program(config: SimulationConfig, chosen: frozenset[str] = frozen
     if status is not ExitStatus.FINISHED and progress.finished:
         rounds = f"{progress.finished:,} of {config.rounds:,} rounds"
         say(f"Kept: {rounds} of run {progress.run}, in {config.database}.")
-        say(f"Go on with: {LAUNCHER}{_elsewhere(config)} --resume {progress.run}")
+        say(f"Go on with: {LAUNCHER}{config.elsewhere} --resume {progress.run}")
     return status
 
 
@@ -107,7 +105,7 @@ async def _tick(screen: Screen[Progress]) -> None:
 
 def _screen_for(config: SimulationConfig, progress: Progress) -> Screen[Progress]:
     """Return a live table where somebody looks at a terminal, plain lines elsewhere."""
-    if config.plain or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+    if not is_watched(plain=config.plain):
         return PlainScreen(sys.stderr)
     from rich.console import Console
 
@@ -127,10 +125,5 @@ def _places(config: SimulationConfig, folder: RunFolder) -> dict[str, str]:
     return {
         "record": str(config.database),
         "run folder": f"{folder.path}/",
-        "look again": f"bin/report{_elsewhere(config)} {folder.run}",
+        "look again": f"bin/report{config.elsewhere} {folder.run}",
     }
-
-
-def _elsewhere(config: SimulationConfig) -> str:
-    """Return the flag that leads other commands to the workspace."""
-    return "" if config.workspace == InWorkspace().workspace else f" --workspace {config.workspace}"
