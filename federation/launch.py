@@ -40,7 +40,7 @@ from federation.roles import (
     PROVIDER_ID,
     model_for,
     now_unix,
-    open_record,
+    pass_on,
     role_system,
     supervise,
     wait_until_ended,
@@ -50,7 +50,7 @@ from federation.terminal import REFRESH_SECONDS, Screen
 from federation.tracking import Tracking, start_tracking
 from federation.view import ProcessChanged, RunView, reduce
 from federation.worker import Worker
-from federation.workspace import RunFolder, forget_the_dead, read_address, wait_for_address
+from federation.workspace import RunFolder, forget_the_dead, open_record, read_address, wait_for_address
 from persistence import RoundPersistence
 from trioactor import Actor, ActorRef, ActorSystem
 from trioactor.process import SendSignal
@@ -381,7 +381,7 @@ async def run_in_process(
             provider = await supervise(system, cast_in_process(config, folder, regions, store, system))
             await system.actor_of(partial(Observer, provider, watch.see), "observer")
             nursery.start_soon(watch.tick)
-            nursery.start_soon(_pass_on, stop, provider)
+            nursery.start_soon(pass_on, stop, provider)
             tracking = await start_tracking(system, config, folder)
             await watch.over.wait()
             notes = await _finish_tracking(tracking, stop)
@@ -417,8 +417,3 @@ def cast_in_process(
         "evaluator": lambda: Evaluator(regions[EVALUATION_REGION], store, provider(), model=model()),
         **{f"worker-{name}": partial(worker, name) for name in DEFAULT_REGIONS},
     }
-
-
-async def _pass_on(stop: Stop, provider: ActorRef) -> None:
-    await stop.wanted.wait()
-    await provider.tell(StopRun(stop.reason))

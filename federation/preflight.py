@@ -16,9 +16,9 @@ from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.processes import python_command
 from federation.programs import say
-from federation.roles import open_record, read_region
+from federation.roles import read_region
 from federation.targets import PACKAGES, Target
-from federation.workspace import RunFolder
+from federation.workspace import RunFolder, open_record
 from trioactor import ActorSystem
 
 REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)

@@ -43,11 +43,11 @@ from federation.workspace import (
     Whereabouts,
     address_file,
     make_writable,
+    open_record,
     reachable_host,
     read_address,
     wait_for_address,
 )
-from persistence import DatabaseError, RoundPersistence
 from trioactor import Actor, ActorRef, ActorSystem, ChildSpec, Health, PeerDown, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -181,19 +181,6 @@ def check_same_authority(config: Joining, where: Whereabouts) -> None:
         )
 
 
-def open_record(path: Path) -> RoundPersistence:
-    """Open training.db to write.
-
-    Raises:
-        SettingsError: It cannot be used; the text says why.
-    """
-    make_writable(path.parent)
-    try:
-        return RoundPersistence(path)
-    except DatabaseError as error:
-        raise SettingsError(str(error)) from error
-
-
 def read_region(path: Path) -> Region:
     """Read a region file.
 
@@ -234,14 +221,15 @@ async def run_provider(
         where = Whereabouts(reached, ca_fingerprints(config.tls_ca) if config.tls_ca else ())
         with address_file(config.address_file, where, run):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pass_on, stop, provider)
+                nursery.start_soon(pass_on, stop, provider)
                 how = await end.receive()
                 await wait_until_ended(provider)
                 nursery.cancel_scope.cancel()
     return how
 
 
-async def _pass_on(stop: Stop, provider: ActorRef) -> None:
+async def pass_on(stop: Stop, provider: ActorRef) -> None:
+    """Have the Provider end the run when somebody wants the program to end."""
     await stop.wanted.wait()
     await provider.tell(StopRun(stop.reason))
 

@@ -7,7 +7,6 @@ when one is not there. Each tracker has a task of its own, and telling it is don
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -20,7 +19,7 @@ from federation.crew import PROCESS, Role, RoleProcess
 from federation.errors import ExitStatus, SettingsError
 from federation.offload import Offload, in_thread_left_behind
 from federation.processes import python_command
-from federation.programs import run_program, say_error
+from federation.programs import run_program, say, say_error
 from federation.stopping import Stop
 from federation.targets import Target
 from federation.workspace import RunFolder
@@ -180,7 +179,7 @@ def track_program(
         with ExitStack() as opened:
             for tracker in trackers:
                 opened.callback(tracker.close)
-            failures = await track(database, run, trackers, until=until, say=_say)
+            failures = await track(database, run, trackers, until=until, say=say)
         if failures:
             say_error(f"{'; '.join(failures)}. Call this again when it can be told: it goes on where it was")
         return ExitStatus.FAILED if failures else ExitStatus.FINISHED
@@ -197,11 +196,6 @@ def _check_run(database: Path, run: str | None, _should_stop: Callable[[], bool]
 
 def _make_tracker(text: str, workspace: Path, _should_stop: Callable[[], bool]) -> Tracker:
     return tracker_for(text, workspace, "--to")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 # --- beside a run that a launcher starts ----------------------------------------------------

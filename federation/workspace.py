@@ -1,4 +1,4 @@
-"""What lies in a workspace beside the data and the record: run folders, the address, running processes.
+"""What lies in a workspace: the record, run folders, the address of the Provider, running processes.
 
 workspace/
   training.db            the record of all runs
@@ -25,6 +25,7 @@ import trio
 from federation.config import EVERYWHERE, Address, TlsFiles
 from federation.errors import SettingsError, Unreachable
 from federation.learning import writing_whole
+from persistence import DatabaseError, RoundPersistence
 
 POLL_SECONDS = 0.02
 
@@ -45,6 +46,19 @@ def make_writable(folder: Path) -> None:
             f"--workspace {folder}: it cannot be written ({error.strerror}); choose another folder, or "
             "change its permissions"
         ) from error
+
+
+def open_record(path: Path) -> RoundPersistence:
+    """Open training.db to write.
+
+    Raises:
+        SettingsError: It cannot be used; the text says why.
+    """
+    make_writable(path.parent)
+    try:
+        return RoundPersistence(path)
+    except DatabaseError as error:
+        raise SettingsError(str(error)) from error
 
 
 # --- the address of the Provider ------------------------------------------------------------

@@ -19,11 +19,11 @@ from federation.simulation.config import (
     SimulationConfig,
 )
 from federation.simulation.record import RoundReport
-from federation.simulation.simulation import Beginning, SimulationResult, open_record, simulate
+from federation.simulation.simulation import Beginning, SimulationResult, simulate
 from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, summary
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen, is_watched
-from federation.workspace import RunFolder
+from federation.workspace import RunFolder, open_record
 from persistence.history import load_run
 
 LAUNCHER = "bin/simulate-federation"
@@ -65,7 +65,7 @@ def simulation_program(config: SimulationConfig, chosen: frozenset[str] = frozen
 
 def _resumed(config: SimulationConfig, chosen: frozenset[str]) -> SimulationConfig:
     """Return the settings of a run that goes on."""
-    with open_record(config) as record:
+    with open_record(config.database) as record:
         runs = [run for run in record.runs() if was_simulated(run)]
     began_with, folder = settings_to_resume(
         config, config.resume, runs, chosen, free=FREE_WHEN_RESUMED, fresh=FRESH_WHEN_RESUMED

@@ -43,8 +43,8 @@ from federation.simulation.record import PlayedRound, Record, RoundReport
 from federation.simulation.scenario import Scenario
 from federation.simulation.sources import Data, read, source_of
 from federation.worker import budget_of
-from federation.workspace import make_writable
-from persistence import DatabaseError, EventRow, NewRun, RoundPersistence, RunRow
+from federation.workspace import open_record
+from persistence import EventRow, NewRun, RoundPersistence, RunRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +134,7 @@ async def simulate(
     if config.engine == "inline":
         offload = in_turns
     data = await offload(lambda _: read(source_of(config, config.seed)))
-    with one_blas_thread(), open_record(config) as store:
+    with one_blas_thread(), open_record(config.database) as store:
         before = _run_to_resume(store, config) if config.resume else None
         if before is None:
             check_name(store, config.run)
@@ -151,19 +151,6 @@ async def simulate(
                 raise
             store.end_run(run.id, status="finished", ended_unix=now_unix())
     return play.result(run.name)
-
-
-def open_record(config: SimulationConfig) -> RoundPersistence:
-    """Open the record of the workspace to write.
-
-    Raises:
-        SettingsError: It cannot be; the text says why.
-    """
-    make_writable(config.workspace)
-    try:
-        return RoundPersistence(config.database)
-    except DatabaseError as error:
-        raise SettingsError(str(error)) from error
 
 
 def check_name(store: RoundPersistence, name: str) -> None:
