@@ -113,14 +113,14 @@ def read_address(path: Path) -> Whereabouts | None:
     Raises:
         SettingsError: The file is something else.
     """
-    text = read_text(path)
-    if text is None:
-        return None
     try:
+        text = read_text(path)
+        if text is None:
+            return None
         found = json.loads(text)
         address = Address(str(found["host"]), int(found["port"]))
         return Whereabouts(address, tuple(str(one) for one in found.get("ca_sha256", ())))
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise SettingsError(
             f"{path}: this is no address of a Provider; remove it, or give another --provider-file"
         ) from error

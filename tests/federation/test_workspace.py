@@ -63,13 +63,21 @@ def test_the_address_of_a_later_provider_stays(tmp_path: Path) -> None:
     assert read_address(path) == Whereabouts(Address("127.0.0.1", 7001))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"host": "x"}', '{"host": "x", "port": "y"}'])
-def test_a_file_that_is_no_address_is_named(tmp_path: Path, text: str) -> None:
+NO_ADDRESSES = (b"", b"[]", b'{"host": "x"}', b'{"host": "x", "port": "y"}', b'{"host": "x", "port": 1e999}')
+
+
+@pytest.mark.parametrize("content", [*NO_ADDRESSES, b"\xff\xfe"])
+def test_a_file_that_is_no_address_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "address.json"
-    path.write_text(text)
+    path.write_bytes(content)
 
     with pytest.raises(SettingsError, match=r"address\.json: this is no address"):
         read_address(path)
+
+
+def test_a_folder_is_no_address(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="this is no address"):
+        read_address(tmp_path)
 
 
 async def test_an_address_is_waited_for(tmp_path: Path, autojump_clock: MockClock) -> None:
