@@ -38,7 +38,7 @@ from trioactor.middleware import CallNext
 
 logger = logging.getLogger(__name__)
 
-SERVICES = ("provider", "aggregator", "evaluator", "launcher")
+NAMED_ROLES = ("provider", "aggregator", "evaluator", "launcher")
 ANY_WORKER = "workers"
 WORKER = "worker-"
 
@@ -49,7 +49,7 @@ def roles_in(identity: Iterable[str]) -> frozenset[str]:
     """Return the names of roles among those in a certificate, in lower case."""
     names = {name.lower() for name in identity}
     return frozenset(
-        name for name in names if name in SERVICES or name == ANY_WORKER or name.startswith(WORKER)
+        name for name in names if name in NAMED_ROLES or name == ANY_WORKER or name.startswith(WORKER)
     )
 
 

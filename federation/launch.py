@@ -48,7 +48,7 @@ from federation.roles import (
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen
 from federation.tracking import Tracking, start_tracking
-from federation.view import ProcessChanged, RunView, reduce
+from federation.view import SINGLE_ROLES, ProcessChanged, RunView, reduce
 from federation.worker import Worker
 from federation.workspace import RunFolder, forget_the_dead, open_record, read_address, wait_for_address
 from persistence import RoundPersistence
@@ -56,8 +56,6 @@ from trioactor import Actor, ActorRef, ActorSystem
 from trioactor.process import SendSignal
 
 logger = logging.getLogger(__name__)
-
-SERVICES = ("provider", "aggregator", "evaluator")
 
 # How long the roles may take to end by themselves when their run has.
 LAST_SECONDS = 2.0
@@ -168,12 +166,12 @@ async def run_in_processes(
         files = folder.tls_files("launcher") if config.tls else None
         async with role_system("launcher", files) as system, trio.open_nursery() as nursery:
             roles = roles_of(config, folder)
-            attendance = Attendance(watch, config, nursery, [role.name for role in roles])
+            roll_call = RollCall(watch, config, nursery, [role.name for role in roles])
             for role in roles:
                 watch.process_changed(role.name, "starting")
             nursery.start_soon(watch.tick)
             crew = await system.actor_of(
-                partial(Crew, roles, attendance.see_exit, attendance.see_given_up), "crew"
+                partial(Crew, roles, roll_call.see_exit, roll_call.see_given_up), "crew"
             )
             nursery.start_soon(_end_on_request, system, watch, stop)
             nursery.start_soon(_observe, system, folder, watch, config)
@@ -235,7 +233,7 @@ def _member_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[s
 
 def certificate_of(role: str) -> str:
     """Return the role that a process of ours needs a certificate of: of a worker's, worker-A for A."""
-    return role if role in SERVICES else f"{WORKER}{role}"
+    return role if role in SINGLE_ROLES else f"{WORKER}{role}"
 
 
 def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
@@ -256,7 +254,7 @@ def provider_config(config: StartConfig, folder: RunFolder) -> ProviderConfig:
     )
 
 
-class Attendance:
+class RollCall:
     """Knows which roles are there, and what it means for the run when one is not.
 
     Args:
@@ -272,7 +270,7 @@ class Attendance:
         self._watch = watch
         self._config = config
         self._nursery = nursery
-        self._workers = {role for role in roles if role not in SERVICES}
+        self._workers = {role for role in roles if role not in SINGLE_ROLES}
         self._last_words: dict[str, str] = {}
 
     def see_exit(self, role: str, status: int, words: str) -> None:
@@ -298,7 +296,7 @@ class Attendance:
         watch = self._watch
         self._workers.discard(role)
         watch.process_changed(role, "ended", words)
-        if role in SERVICES:
+        if role in SINGLE_ROLES:
             self._nursery.start_soon(_fail_soon, watch, f"the {role} has ended: {words}", status)
         elif watch.view.status == "waiting" and len(self._workers) < self._config.min_workers:
             watch.fail(f"worker {role} has ended before the run began: {words}", status)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 
-from federation.authority import SERVICES, WORKER
+from federation.authority import NAMED_ROLES, WORKER
 from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
 from federation.errors import ExitStatus, run_status_of, was_stopped
 from federation.launch import Outcome, run_in_process, run_in_processes
@@ -40,7 +40,7 @@ FRESH_WHEN_RESUMED = frozenset(
 LAUNCHER = "bin/start-provider-mode"
 
 # Who gets a certificate of its own.
-CERTIFIED = (*SERVICES, *(f"{WORKER}{name}" for name in DEFAULT_REGIONS))
+CERTIFIED = (*NAMED_ROLES, *(f"{WORKER}{name}" for name in DEFAULT_REGIONS))
 
 
 def start_run(config: StartConfig, chosen: frozenset[str]) -> ExitStatus:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO, TypeVar
 
-from federation.view import Notice, RoundView, RunView, WorkerView
+from federation.view import SINGLE_ROLES, Notice, RoundView, RunView, WorkerView
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -214,7 +214,7 @@ class Picture:
 
     def _people(self) -> Table:
         table = _table("role", "state", "for", ">samples", ">training loss", ">accuracy", ">sent")
-        for role in ("provider", "aggregator", "evaluator"):
+        for role in SINGLE_ROLES:
             there = self.view.roles.get(role)
             if there is not None:
                 table.add_row(role, self._service(role, there.state), self._age(there.since_seconds))

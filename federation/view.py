@@ -28,6 +28,9 @@ from federation.events import (
     WorkerLost,
 )
 
+# Of these a run has one each; whoever else there is, is a worker.
+SINGLE_ROLES = ("provider", "aggregator", "evaluator")
+
 # Notices are rare and short. Whoever needs more of them reads the record.
 MAX_NOTICES = 500
 
@@ -68,8 +71,8 @@ class WorkerView:
 
     Attributes:
         state: "starting", "ready", "training", "answered", "alone", "lost", "restarting" (its process has
-            crashed, and another is on its way), "ended", or what became of
-            its last update when that was not accepted: "refused", "failed", "late".
+            crashed, and another is on its way), "ended", or what became of its last update when that was
+            not accepted: "refused", "failed", "late".
         since_seconds: Since when.
         num_samples: How many samples it trains on, 0 before it has registered.
         loss: Its last accepted training loss.
@@ -235,14 +238,14 @@ def reduce(view: RunView, event: Event | ProcessChanged) -> RunView:
 
 
 def _process_changed(view: RunView, event: ProcessChanged) -> RunView:
-    service = event.role in ("provider", "aggregator", "evaluator")
-    if service:
+    single = event.role in SINGLE_ROLES
+    if single:
         view = _with_role(view, event.role, event.state, event.at_seconds)
     else:
         view = _with_worker(view, event.role, event.at_seconds, event.state)
     if not event.reason:
         return view
-    who = f"the {event.role}" if service else f"worker {event.role}"
+    who = f"the {event.role}" if single else f"worker {event.role}"
     again = "; it is started again" if event.state == "restarting" else ""
     return _with_notice(view, event.at_seconds, f"the process of {who} has ended: {event.reason}{again}")
 

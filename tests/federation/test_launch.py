@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from federation.config import StartConfig
 from federation.errors import ExitStatus
 from federation.events import RunBegun, RunPlanned
-from federation.launch import STOP_SECONDS, Attendance, RunWatch
+from federation.launch import STOP_SECONDS, RollCall, RunWatch
 from federation.stopping import Stop
 from federation.terminal import PlainScreen
 
@@ -31,11 +31,11 @@ def watch_of(status: str) -> RunWatch:
 async def outcome_of(watch: RunWatch, exits: list[tuple[str, int]], given_up: tuple[str, ...] = ()) -> str:
     """Let roles end, and return the run's status and how it is told, if it is over soon."""
     async with trio.open_nursery() as nursery:
-        attendance = Attendance(watch, StartConfig(), nursery, ROLES)
+        roll_call = RollCall(watch, StartConfig(), nursery, ROLES)
         for role, status in exits:
-            attendance.see_exit(role, status, "these words")
+            roll_call.see_exit(role, status, "these words")
         for role in given_up:
-            attendance.see_given_up(role, "these words")
+            roll_call.see_given_up(role, "these words")
         await trio.sleep(2 * STOP_SECONDS)
     if not watch.over.is_set():
         return "goes on"
