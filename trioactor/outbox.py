@@ -292,6 +292,7 @@ class Outbox:
         del self._asks[parcel.ask]
         parcel.channel.queue.remove(parcel)
         self._leave_queue(parcel.channel, parcel.size)
+        self._drop_if_idle(parcel.channel)
         self._end("expired" if envelope.expires_at <= trio.current_time() else "cancelled")
 
     # --- for the connection -------------------------------------------------------------------------
@@ -319,6 +320,7 @@ class Outbox:
             self._list(channel)
             if load is not None:
                 return load
+            self._drop_if_idle(channel)
         return None
 
     def _single(self, parcel: Parcel) -> Load | None:
@@ -451,8 +453,12 @@ class Outbox:
         channel.spent_messages -= messages
         channel.spent_bytes -= size
         self._list(channel)
-        if channel.idle:
-            self._channels.pop(channel.actor_id, None)
+        self._drop_if_idle(channel)
+
+    def _drop_if_idle(self, channel: Channel) -> None:
+        """Forget the channel when nothing is lost with it: an actor that was told once takes no memory."""
+        if channel.idle and self._channels.get(channel.actor_id) is channel:
+            del self._channels[channel.actor_id]
 
     def _end(self, outcome: str) -> None:
         self.queued -= 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 from cbor2 import CBORTag, loads
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.trioactor.cast import Hold, Note, Read
 from trioactor.codec import Codec
@@ -38,6 +38,13 @@ class NoRefs:
 
     def ref_of(self, fields: Any) -> Any:
         raise AssertionError(fields)
+
+
+class Resigned(Asker):
+    """It expects no answer."""
+
+    def fail(self, error: DeliveryError) -> None:
+        pass
 
 
 class Desk(trio.abc.SendStream):
@@ -129,6 +136,23 @@ async def test_a_question_that_is_the_only_one_is_sent_where_it_is_asked() -> No
         assert (desk.writer.sends, desk.writer.written, desk.tally.sent) == (1, len(desk.at_once), 1)
         assert desk.outbox.queued == 0
     assert desk.in_turn == b"", "the task was not woken"
+
+
+async def test_an_actor_whose_only_message_was_never_sent_takes_no_memory(
+    autojump_clock: MockClock,
+) -> None:
+    """Withdrawn, or expired while it waited for the connection."""
+    desk = Desk()
+    given_up = Envelope(Read(), reply_to=Asker())
+    assert desk.outbox.offer("first", given_up)
+    late = Envelope(Read(), reply_to=Resigned(), expires_at=trio.current_time() + 1)
+    assert desk.outbox.offer("second", late)
+
+    desk.outbox.withdraw(given_up)
+    await trio.sleep(2)
+
+    assert desk.outbox.take() is None
+    assert not desk.outbox._channels
 
 
 async def test_questions_beside_an_open_one_go_together() -> None:
