@@ -166,7 +166,7 @@ def look_at_record(config: CheckConfig) -> Iterator[Finding]:
     except DatabaseError as error:
         yield Finding("record", Verdict.WRONG, str(error))
     else:
-        yield Finding("record", Verdict.OK, f"{config.database}, {count} runs")
+        yield Finding("record", Verdict.OK, f"{config.database}, {count:,} run{'s' * (count != 1)}")
 
 
 # --- data -----------------------------------------------------------------------------------

@@ -300,8 +300,8 @@ def split_regions(
 ) -> None:
     """Split features into regions with classes and shifts of their own, and D for evaluation.
 
-    EuroSAT's classes have the regions of the seed document: A rural with haze, B urban with colour, C
-    water and agriculture with contrast. Any .npz file with arrays `features` and `labels` can be split:
+    EuroSAT's classes have built-in regions: A rural with haze, B urban with colour, C water and
+    agriculture with contrast. Any .npz file with arrays `features` and `labels` can be split:
     say which region has which classes with --config, or deal them out with --partition.
 
     \b

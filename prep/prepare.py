@@ -177,8 +177,8 @@ def prepare_eurosat(
 ) -> Prepared:
     """Extract the features of EuroSAT and split them into regions, as far as it is not done already.
 
-    Blocking and busy for minutes; stopped at any point, it goes on where it was. The regions are those of
-    the seed document when the images are EuroSAT's.
+    Blocking and busy for minutes; stopped at any point, it goes on where it was. The regions are the
+    built-in ones when the images are EuroSAT's.
 
     Args:
         workspace: The folder for everything.

@@ -1,6 +1,6 @@
 """Who has which samples: regions A, B and C with classes of their own, and D for evaluation with all.
 
-The split of the seed document: A rural, B urban, C water and agriculture, each with its own domain shift;
+The built-in split of EuroSAT: A rural, B urban, C water and agriculture, each with its own domain shift;
 D a held-out fifth of every class, without a shift. No sample is in two regions. Other data sets have other
 regions, named by the classes that each has, or dealt out by one of `federation.learning.PARTITIONS`.
 """
