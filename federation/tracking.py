@@ -74,7 +74,7 @@ async def track(
 
     Args:
         database: The record.
-        run: The run by its name or number; None for the latest.
+        run: The run by its name or number; None for the one that is the latest now.
         trackers: Whom to tell.
         until: When it is set, they are told once more what there is, and no longer waited for.
         say: Told in a sentence of a tracker that cannot be told, and of one that can be again.
@@ -88,9 +88,11 @@ async def track(
         DatabaseError: The record cannot be read.
     """
     failures: list[str] = []
+    # Chosen once: another run may begin before this one has ended, and be the latest then.
+    chosen = await offload(lambda _: load_run(database, run).run.name)
 
     async def one(tracker: Tracker) -> None:
-        failure = await _tell_until_the_end(database, run, tracker, until, say, offload)
+        failure = await _tell_until_the_end(database, chosen, tracker, until, say, offload)
         failures.extend([failure] if failure else [])
 
     async with trio.open_nursery() as nursery:
@@ -101,7 +103,7 @@ async def track(
 
 async def _tell_until_the_end(
     database: Path,
-    run: str | None,
+    run: str,
     tracker: Tracker,
     until: trio.Event,
     say: Callable[[str], None],

@@ -103,6 +103,22 @@ async def test_a_run_is_followed_to_its_end(running: Path, autojump_clock: MockC
     assert (notebook.rounds, notebook.status) == ([1, 2, 3], "finished")
 
 
+async def test_a_run_is_followed_to_its_end_also_when_another_begins(
+    running: Path, autojump_clock: MockClock
+) -> None:
+    notebook = Notebook()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, running, notebook)
+            await trio.sleep(3)
+            with RoundPersistence(running) as record:
+                record.create_run(new_run("second"))
+            commit(running, 2)
+            end(running)
+
+    assert (notebook.rounds, notebook.status) == ([1, 2], "finished")
+
+
 async def test_a_tracker_that_comes_back_is_told_all_that_it_missed(
     running: Path, autojump_clock: MockClock
 ) -> None:
