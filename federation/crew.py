@@ -7,14 +7,17 @@ is not, since it would do the same again. One that crashes too often is given up
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from federation.errors import ExitStatus
-from federation.processes import GRACE_SECONDS, PARENT_VARIABLE, error_in, how_it_ended
+from federation.processes import GRACE_SECONDS, PARENT_VARIABLE, error_in, how_it_ended, log_is_lost
 from trioactor import Backoff, ChildFailed, ChildSpec, Command, ProcessActor, Supervisor
 
 # Often enough for a machine that has a bad minute, seldom enough that a role that cannot live is soon known.
@@ -24,6 +27,9 @@ BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
 
 # A role that ends so has decided to, and has said why.
 OWN_STATUSES = frozenset(int(status) for status in ExitStatus)
+
+# Of what a role has said. Its error is the last of it, in a line or a few.
+LAST_LINES = 50
 
 PROCESS = "process"
 
@@ -84,7 +90,10 @@ def _supervised(role: Role, on_exit: Callable[[str, int, str], None]) -> ChildSp
 
 
 class RoleProcess(ProcessActor):
-    """The process of a role; what it writes goes into the role's log."""
+    """The process of a role; what it writes goes into the role's log.
+
+    A log that can no longer be written is told of once, in a line, and the role goes on.
+    """
 
     def __init__(self, role: Role, on_exit: Callable[[str, int, str], None]) -> None:
         command = Command(
@@ -99,22 +108,38 @@ class RoleProcess(ProcessActor):
         self._role = role
         self._tell = on_exit
         self._log: TextIO | None = None
+        # Not read from the log: that may be full, and has what processes before this one said.
+        self._last_lines_said: deque[str] = deque(maxlen=LAST_LINES)
 
     async def pre_start(self) -> None:
         """Open the log, start the process."""
-        self._log = self._role.log.open("a", buffering=1)
+        with self._let_go_of_the_log_if_it_fails():
+            self._log = self._role.log.open("a", buffering=1)
         await super().pre_start()
 
     async def post_stop(self) -> None:
         """End the process, close the log."""
         await super().post_stop()
-        assert self._log is not None
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _write(self, _channel: Any, line: str) -> None:
-        assert self._log is not None
-        self._log.write(line + "\n")
+        self._last_lines_said.append(line)
+        if self._log is not None:
+            with self._let_go_of_the_log_if_it_fails():
+                self._log.write(line + "\n")
+
+    @contextmanager
+    def _let_go_of_the_log_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            log, self._log = self._log, None
+            if log is not None:
+                with suppress(OSError):  # what it could not write, it tries once more
+                    log.close()
+            sys.stderr.write(log_is_lost(self._role.log, error) + "\n")
 
     def _ended(self, status: int) -> None:
-        said = error_in(self._role.log.read_text(errors="replace")) if status in OWN_STATUSES else ""
+        said = error_in("\n".join(self._last_lines_said)) if status in OWN_STATUSES else ""
         self._tell(self._role.name, status, said or how_it_ended(status))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 PARENT_VARIABLE = "FEDERATION_STARTED_BY"
 """Tells a process who started it, and that it is to end with that one."""
@@ -32,12 +33,17 @@ def environment_of_children() -> dict[str, str]:
 
 
 def error_in(log: str) -> str:
-    """Return the last error that a log tells of, without the word; empty when there is none."""
+    """Return the last error that lines of a log tell of, without the word; empty when there is none."""
     lines = log.splitlines()
     starts = [place for place, line in enumerate(lines) if line.startswith(ERROR_PREFIX)]
     if not starts:
         return ""
     return " ".join(line.strip() for line in lines[starts[-1] :]).removeprefix(ERROR_PREFIX).strip()
+
+
+def log_is_lost(path: Path, error: OSError) -> str:
+    """Return in a line that a log can no longer be written, and what that means."""
+    return f"{path}: the log cannot be written ({error.strerror}); the run goes on without it"
 
 
 def how_it_ended(status: int | None) -> str:

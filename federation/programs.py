@@ -13,7 +13,7 @@ import trio
 from federation.credentials import in_flags
 from federation.errors import ExitStatus, FederationError
 from federation.learning import LearningError
-from federation.processes import ERROR_PREFIX
+from federation.processes import ERROR_PREFIX, log_is_lost
 from federation.stopping import Stop
 from federation.workspace import make_writable, registered
 from persistence import DatabaseError
@@ -149,8 +149,7 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
         elif not self._has_told:
             self._has_told = True
-            words = f"the log cannot be written ({error.strerror}); the run goes on without it"
-            sys.stderr.write(f"{self.baseFilename}: {words}\n")
+            sys.stderr.write(log_is_lost(Path(self.baseFilename), error) + "\n")
 
 
 class ForPeople(logging.Formatter):

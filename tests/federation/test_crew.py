@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import trio
 
 from federation.crew import Crew, Role, process_name
@@ -74,6 +75,32 @@ async def test_what_a_role_writes_goes_into_its_log_and_it_has_the_environment_t
     assert log[-1] == "error: no data"
     assert "'GREETING'" in log[0]
     assert "HOME" not in log[0]
+
+
+async def test_what_an_earlier_process_said_is_not_taken_for_the_error_of_this_one(tmp_path: Path) -> None:
+    story = Story()
+    (tmp_path / "evaluator.log").write_text("error: that was yesterday\n")
+    async with ActorSystem() as system:
+        make = lambda: Crew([role(tmp_path, "raise SystemExit(1)")], story.see_exit, story.see_given_up)
+        await system.actor_of(make, "crew")
+        await story.wait_for(lambda: bool(story.exits))
+
+    assert story.exits == [("evaluator", 1, "it ended with status 1")]
+
+
+async def test_a_log_that_cannot_be_written_costs_neither_the_role_nor_what_it_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story()
+    program = "print('up'); print('and at work'); raise SystemExit('error: no room left')"
+    full = Role("evaluator", lambda: [sys.executable, "-c", program], Path("/dev/full"), dict(os.environ))
+    async with ActorSystem() as system:
+        await system.actor_of(lambda: Crew([full], story.see_exit, story.see_given_up), "crew")
+        await story.wait_for(lambda: bool(story.exits))
+
+    assert story.exits == [("evaluator", 1, "no room left")]
+    told = "/dev/full: the log cannot be written (No space left on device); the run goes on without it\n"
+    assert capsys.readouterr().err == told
 
 
 async def test_a_role_that_crashes_comes_back_and_one_that_ends_by_itself_does_not(tmp_path: Path) -> None:
