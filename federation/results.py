@@ -15,7 +15,7 @@ from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params, writing_whole
 from federation.settings import flag_of
 from federation.workspace import RunFolder
-from persistence import RoundPersistence, RunRow
+from persistence import DatabaseError, RoundPersistence, RunRow
 from persistence.history import RoundHistory, RunHistory, load_run
 
 METRICS = (
@@ -123,6 +123,15 @@ def write_results(folder: RunFolder, database: Path, *, picture: bool) -> RunHis
 
         plot(history, folder.plot)
     return history
+
+
+def why_unsaved(folder: RunFolder, error: DatabaseError | OSError) -> str:
+    """Return in a line that the results of a run are not all in its folder, and what to do."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"the results could not all be written to {folder.path} ({why}); the record has them: make room, "
+        "then look with bin/report"
+    )
 
 
 def metrics_csv(history: RunHistory) -> str:

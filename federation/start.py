@@ -22,7 +22,13 @@ from federation.preflight import (
     ready_regions,
 )
 from federation.programs import explain, log_to_file, run_program, say, say_error
-from federation.results import settings_to_resume, was_simulated, write_results, write_settings
+from federation.results import (
+    settings_to_resume,
+    was_simulated,
+    why_unsaved,
+    write_results,
+    write_settings,
+)
 from federation.roles import now_unix
 from federation.stopping import Stop
 from federation.terminal import LiveScreen, PlainScreen, Screen, is_watched, summary
@@ -115,11 +121,7 @@ def _write_results(config: StartConfig, folder: RunFolder, outcome: Outcome) -> 
     try:
         write_results(folder, config.database, picture=picture)
     except (DatabaseError, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return (
-            f"the results could not all be written to {folder.path} ({why}); the record has them: make room, "
-            "then look with bin/report"
-        )
+        return why_unsaved(folder, error)
     return ""
 
 

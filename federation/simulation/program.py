@@ -10,8 +10,8 @@ import trio
 from federation.errors import ExitStatus, was_stopped
 from federation.exports import card_of, save_model_for_others
 from federation.learning import save_params
-from federation.programs import explain, log_to_stderr, run_program, say
-from federation.results import settings_to_resume, was_simulated, write_settings
+from federation.programs import explain, log_to_stderr, run_program, say, say_error
+from federation.results import settings_to_resume, was_simulated, why_unsaved, write_settings
 from federation.simulation.config import (
     FREE_WHEN_RESUMED,
     FRESH_WHEN_RESUMED,
@@ -24,6 +24,7 @@ from federation.simulation.terminal import LiveScreen, PlainScreen, Progress, su
 from federation.stopping import Stop
 from federation.terminal import REFRESH_SECONDS, Screen, is_watched
 from federation.workspace import RunFolder, open_record
+from persistence import DatabaseError
 from persistence.history import load_run
 
 LAUNCHER = "bin/simulate-federation"
@@ -48,10 +49,13 @@ def simulation_program(config: SimulationConfig, chosen: frozenset[str] = frozen
         nonlocal asked
         asked = stop
         result = await _shown(config, progress)
-        folder = _leave_results(config, result)
+        folder = RunFolder(config.workspace / "runs" / result.run)
+        unsaved = _leave_results(config, folder, result)
         seconds = max(progress.last_seconds - progress.began_seconds, 1e-9)
         sys.stdout.write(summary(progress, seconds, result.alone, _places(config, folder)) + "\n")
-        return ExitStatus.FINISHED
+        if unsaved:
+            say_error(unsaved)
+        return ExitStatus.FAILED if unsaved else ExitStatus.FINISHED
 
     status = run_program("simulation", config.workspace, work)
     if was_stopped(status):
@@ -112,13 +116,15 @@ def _screen_for(config: SimulationConfig, progress: Progress) -> Screen[Progress
     return LiveScreen(Console(stderr=True, highlight=False), progress)
 
 
-def _leave_results(config: SimulationConfig, result: SimulationResult) -> RunFolder:
-    """Write the model, for us and for others, into the folder of the run."""
-    folder = RunFolder(config.workspace / "runs" / result.run)
-    save_params(folder.model, result.weights)
-    card = card_of(load_run(config.database, result.run), result.last.number)
-    save_model_for_others(folder.model_for_others, result.weights, card)
-    return folder
+def _leave_results(config: SimulationConfig, folder: RunFolder, result: SimulationResult) -> str:
+    """Write the model, for us and for others, into the folder of the run; return why that could not be."""
+    try:
+        save_params(folder.model, result.weights)
+        card = card_of(load_run(config.database, result.run), result.last.number)
+        save_model_for_others(folder.model_for_others, result.weights, card)
+    except (DatabaseError, OSError) as error:
+        return why_unsaved(folder, error)
+    return ""
 
 
 def _places(config: SimulationConfig, folder: RunFolder) -> dict[str, str]:

@@ -442,3 +442,18 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, flags: list[str], sta
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_results_that_cannot_be_written_are_told_in_a_line(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "runs" / "test" / "model.npz"
+    in_the_way.mkdir(parents=True)
+
+    flags = ["--workers", "3", "--rounds", "1", "--run", "test"]
+    done = CliRunner().invoke(main, ["run", "--workspace", str(tmp_path), *flags])
+
+    assert done.exit_code == 1
+    assert (
+        f"error: the results could not all be written to {in_the_way.parent} (Is a directory)" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert "Finished: 1 round" in done.stdout
