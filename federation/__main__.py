@@ -203,7 +203,11 @@ def cleanup(workspace: Path) -> None:
 
     from federation.cleanup import clean_up
 
-    for line in trio.run(clean_up, workspace) or [f"nothing of ours runs for {workspace}"]:
+    try:
+        done = trio.run(clean_up, workspace)
+    except OSError as error:
+        fail(f"--workspace {workspace}: it is not all ours ({error}); have its owner run bin/cleanup")
+    for line in done or [f"nothing of ours runs for {workspace}"]:
         click.echo(line)
 
 

@@ -25,7 +25,7 @@ async def clean_up(workspace: Path) -> list[str]:
     """End what runs, remove what is stale, and return in words what was done.
 
     Raises:
-        PermissionError: A process belongs to somebody else.
+        OSError: A process, or a file, belongs to somebody else.
     """
     entries = all_registered(workspace)
     alive = [one for one in entries if one.alive]

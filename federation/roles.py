@@ -307,12 +307,12 @@ async def run_workers(config: WorkersConfig, *, stop: Stop) -> RunOver:
             for name, region in regions.items()
         }
         await supervise(system, workers)
-        over = RunOver("stopped", stop.reason)
+        over: RunOver | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_withdraw, stop, system, tuple(workers), nursery.cancel_scope)
             over = await ending.wait()
             nursery.cancel_scope.cancel()
-    return over
+    return over or RunOver("stopped", stop.reason)
 
 
 async def _withdraw(stop: Stop, system: ActorSystem, names: Sequence[str], scope: trio.CancelScope) -> None:

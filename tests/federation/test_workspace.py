@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 from trio.testing import MockClock
 
+from federation.__main__ import main
 from federation.cleanup import clean_up
 from federation.config import Address
 from federation.errors import SettingsError, Unreachable
@@ -215,3 +217,12 @@ def place_file(path: Path, host: str, pid: int) -> None:
     """Say as a peer of gossip does where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"host": host, "port": 7001, "pid": pid}) + "\n")
+
+
+def test_what_cleanup_may_not_remove_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "processes" / "1.json").mkdir(parents=True)  # like a file of somebody else's
+
+    done = CliRunner().invoke(main, ["cleanup", "--workspace", str(tmp_path)])
+
+    assert done.exit_code == 2
+    assert f"error: --workspace {tmp_path}: it is not all ours" in done.stderr
