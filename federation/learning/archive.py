@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArchiveError
+
+# What NumPy and zipfile raise on members that are damaged or not NumPy's: TokenError on a head that breaks
+# off, MemoryError on a shape that no memory holds, RuntimeError on what is encrypted, or packed otherwise.
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @contextmanager
@@ -90,7 +103,7 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
 def _read_member(path: Path, archive: Mapping[str, Any], name: str) -> NDArray[Any]:
     try:
         member = archive[name]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         if "pickle" in str(error) or "Object arrays" in str(error):
             raise ArchiveError(
                 f"{path}: the array {name!r} holds Python objects, which could run code when read; "

@@ -1,4 +1,6 @@
 import errno
+import struct
+import zipfile
 from pathlib import Path
 from typing import IO
 
@@ -76,6 +78,43 @@ def test_a_flipped_bit_in_an_array_is_noticed(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
+
+    with pytest.raises(ArchiveError, match="'a' is damaged or cut off"):
+        read_archive(path)
+
+
+def npy(header: bytes) -> bytes:
+    """Return an array file with this header, and without values."""
+    line = header.ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(line)) + line
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,), }",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (-3,), }",
+        b"{'descr': (((",
+    ],
+)
+def test_an_array_whose_head_says_nonsense_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "some.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(header))
+
+    with pytest.raises(ArchiveError, match="'a' is damaged or cut off"):
+        read_archive(path)
+
+
+@pytest.mark.parametrize(("place", "value"), [(8, 1), (10, 9)], ids=["encrypted", "packed otherwise"])
+def test_a_member_that_cannot_be_unpacked_is_refused(tmp_path: Path, place: int, value: int) -> None:
+    """The flags and the method of packing stand at these places of its entry (APPNOTE.TXT, 4.3.12)."""
+    path = tmp_path / "some.npz"
+    write_archive(path, {"a": np.arange(3)})
+    content = bytearray(path.read_bytes())
+    content[content.find(b"PK\x01\x02") + place] = value
+    content[content.find(b"PK\x03\x04") + place - 2] = value
+    path.write_bytes(content)
 
     with pytest.raises(ArchiveError, match="'a' is damaged or cut off"):
         read_archive(path)
