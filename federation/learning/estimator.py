@@ -66,7 +66,9 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):
     # --- a federation's model ---------------------------------------------------------------
 
     @classmethod
-    def from_params(cls, params: Params, class_names: Sequence[Any] = (), **settings: Any) -> Self:
+    def from_params(
+        cls, params: Params, class_names: Sequence[Any] | NDArray[Any] = (), **settings: Any
+    ) -> Self:
         """Return an estimator that is fitted already, with the weights of a federation.
 
         Args:
@@ -82,9 +84,10 @@ class FederatedClassifier(ClassifierMixin, BaseEstimator):
             raise ParamsError("an estimator is made of W (features, classes) and b (classes,) alone")
         estimator = cls(**settings)
         features, classes = params["W"].shape
-        if class_names and len(set(class_names)) != classes:
-            raise ParamsError(f"{len(set(class_names))} class names for a model of {classes} classes")
-        estimator.classes_ = np.asarray(class_names or range(classes))
+        names = np.asarray(class_names if len(class_names) else range(classes))
+        if len(names) != classes or len(set(names.tolist())) != classes:
+            raise ParamsError(f"{len(set(names.tolist()))} class names for a model of {classes} classes")
+        estimator.classes_ = names
         estimator.n_features_in_ = features
         return estimator._take(params)
 

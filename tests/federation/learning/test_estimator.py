@@ -42,6 +42,15 @@ def test_the_model_of_a_federation_predicts_with_the_names_of_its_classes() -> N
     assert -np.log(own).mean() == pytest.approx(model.evaluate(judge.X, judge.y).loss, rel=1e-5)
 
 
+def test_an_estimator_comes_back_from_its_own_weights_and_classes() -> None:
+    data = region("A")
+    trained = FederatedClassifier(random_state=3, epochs=2).fit(data.X, np.array(CLASSES)[data.y])
+
+    again = FederatedClassifier.from_params(trained.to_params(), trained.classes_)
+
+    assert again.predict(data.X).tolist() == trained.predict(data.X).tolist()
+
+
 def test_it_trains_as_the_classifier_of_the_house_and_gives_its_weights_back() -> None:
     data = region("A")
     estimator = FederatedClassifier(random_state=3, epochs=2).fit(data.X, data.y)
