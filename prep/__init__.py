@@ -27,8 +27,10 @@ save_split(split.regions, workspace / "dataset")
 ```
 """
 
+from federation.learning import MissingExtra
+
 from .backbones import TorchExtractor, backbone_names
-from .errors import MissingExtra, PrepError
+from .errors import PrepError
 from .eurosat import Extraction, extract_images
 from .extraction import Extracted, extract, extract_features
 from .extractors import Extractor, PatchExtractor, PixelExtractor

@@ -14,10 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from federation.learning import PARTITIONS, LearningError, Region
+from federation.learning import PARTITIONS, LearningError, MissingExtra, Region
 
 from .backbones import DEFAULT_BACKBONE, PRECISIONS
-from .errors import MissingExtra, PrepError
+from .errors import PrepError
 from .eurosat import PLAIN_EXTRACTORS, Extraction, describe_extraction, extract_images
 from .plans import DEFAULT_NAMES, SplitPlan, plan_for, read_plan
 from .prepare import DEFAULT_SAMPLES, MIN_SAMPLES, SOURCES, describe, features_file
@@ -390,11 +390,13 @@ def certificates(out: Path, roles: list[str], hosts: list[str], days: int, force
             from .usage import how_to_use
         except ImportError as error:
             raise MissingExtra(
-                "certificates are made with the package cryptography, which is not installed here; get it "
-                "with pip install 'trioactor[tls]', or use bin/generate-certs, which does"
+                "cryptography",
+                extra="tls",
+                what="making certificates",
+                otherwise="use bin/generate-certs, which brings it",
             ) from error
         made = make_certificates(out, roles, hosts, days=days, now=datetime.now(UTC), force=force)
-    except PrepError as error:
+    except (PrepError, LearningError) as error:
         raise WrongData(str(error)) from error
     for line in how_to_use(made):
         click.echo(line)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import MissingExtra, PrepError
+from federation.learning import MissingExtra
+
+from .errors import PrepError
 from .extractors import Features, Images
 from .weights import check_weights
 
@@ -47,10 +49,8 @@ def torch_or_reason(
         import torch
         import torchvision
     except ImportError as error:
-        raise MissingExtra(
-            f"{what} needs torch and torchvision, and {error.name or 'one of them'} is not installed here; "
-            f"get them with pip install 'trioactor[prep]', or {otherwise}"
-        ) from error
+        package = error.name or "torchvision"
+        raise MissingExtra(package, extra="prep", what=what, otherwise=otherwise) from error
     del torch, torchvision
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from federation.learning import Region, RegionMeta
-
-from .errors import MissingExtra
+from federation.learning import MissingExtra, Region, RegionMeta
 
 
 def digits_features(digest: str) -> Region:
@@ -22,13 +20,10 @@ def digits_features(digest: str) -> Region:
         MissingExtra: scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import (
-            load_digits,
-        )  # an extra: only this source needs it, and it is slow to import
+        from sklearn.datasets import load_digits  # slow to import
     except ImportError as error:
         raise MissingExtra(
-            "the digits come with scikit-learn, which is not installed here; "
-            "install it with pip install 'trioactor[digits]', or use --source synthetic"
+            "scikit-learn", extra="digits", what="--source digits", otherwise="use --source synthetic"
         ) from error
     pixels, labels = load_digits(return_X_y=True)
     meta = RegionMeta(

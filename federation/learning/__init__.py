@@ -37,6 +37,7 @@ from .chance import generator_for, one_blas_thread, worker_generator
 from .errors import (
     ArchiveError,
     LearningError,
+    MissingExtra,
     ParamsError,
     PartitionError,
     RegionError,
@@ -82,6 +83,7 @@ __all__ = [
     "Krum",
     "LearningError",
     "Metrics",
+    "MissingExtra",
     "Model",
     "MultiKrum",
     "Params",

@@ -48,15 +48,19 @@ class TrainingDiverged(LearningError, ArithmeticError):
 class MissingExtra(LearningError, ImportError):
     """A package is not installed that only some users need.
 
+    Args:
+        what: Needs it.
+        otherwise: How to do without; empty when there is no other way.
+
     Attributes:
         package: What cannot be imported.
         extra: The extra of ours that brings it.
     """
 
-    def __init__(self, package: str, *, extra: str) -> None:
+    def __init__(self, package: str, *, extra: str, what: str = "this", otherwise: str = "") -> None:
         super().__init__(
-            f"this needs the package {package}, which is not installed here; get it with "
-            f"pip install 'trioactor[{extra}]'"
+            f"{what} needs the package {package}, which is not installed here; get it with "
+            f"pip install 'trioactor[{extra}]'{f', or {otherwise}' if otherwise else ''}"
         )
         self.package = package
         self.extra = extra
