@@ -11,6 +11,7 @@ from federation.learning import generator_for
 
 from .decode import decode
 from .digits import digits_features
+from .errors import PrepError
 from .fetch import find_inputs
 from .images import ImageTree, list_images
 from .picture import draw_sheet, save
@@ -37,7 +38,7 @@ def save_sheet(
         tiles: How many of each class.
 
     Raises:
-        PrepError: There are no images, or the ending names no format.
+        PrepError: There are no images, those of a class are broken, or the ending names no format.
         OSError: The file cannot be written.
     """
     if source == "synthetic":
@@ -58,10 +59,19 @@ def _digits(tiles: int) -> Tiles:
 
 
 def _images(tree: ImageTree, seed: int, tiles: int) -> Tiles:
-    """Return some images of each class, by chance; broken ones are passed over."""
+    """Return some images of each class, by chance; broken ones are passed over.
+
+    Raises:
+        PrepError: Of a class all that were tried are broken.
+    """
     sheet: Tiles = {}
     for label, class_name in enumerate(tree.class_names):
         rows = generator_for(seed, "preview", class_name).permutation(np.flatnonzero(tree.labels == label))
         decoded = (decode(tree.folder / tree.names[row], SHOWN_PIXELS).pixels for row in rows[: 2 * tiles])
         sheet[class_name] = [pixels for pixels in decoded if pixels is not None][:tiles]
+        if not sheet[class_name]:
+            raise PrepError(
+                f"{tree.folder / class_name}: {min(2 * tiles, len(rows))} of its images were tried, and not "
+                "one can be decoded; copy them again"
+            )
     return sheet

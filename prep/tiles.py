@@ -60,7 +60,7 @@ _PAVING = _palette((116, 114, 118), (132, 126, 124), (104, 106, 114), (146, 136,
 _GARDENS = _palette((88, 96, 82), (102, 104, 92), (78, 90, 76), (114, 110, 102))
 _WATER = _palette((48, 68, 84), (62, 82, 90), (38, 52, 76), (88, 98, 98), (56, 74, 76))
 _DEEP = _palette((30, 48, 78), (36, 62, 86), (50, 80, 98), (26, 40, 66), (44, 72, 84))
-_SKY = _palette((0.9, 1.0, 1.25))  # what the air adds to a picture, times how much air
+_SKY = _palette((0.9, 1.0, 1.25))  # blue light scattered in the air, times how much air
 _SAND = _palette((172, 156, 136), (140, 132, 116))
 
 
@@ -293,9 +293,7 @@ def _photographed(canvas: Canvas, chance: np.random.Generator) -> Tile:
     """Return what a camera makes of a scene: light, haze, a soft lens, a noisy sensor."""
     light = np.exp(chance.normal(0, 0.10) + chance.normal(0, 0.035, 3)).astype(np.float32)
     canvas = softened(canvas) * light
-    canvas += np.float32(chance.exponential(5)) * _palette(
-        (0.9, 1.0, 1.25)
-    )  # blue light scattered in the air
+    canvas += np.float32(chance.exponential(5)) * _SKY
     canvas += np.float32(2.0) * chance.standard_normal((SIZE, SIZE, 3), dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 

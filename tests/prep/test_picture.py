@@ -23,6 +23,7 @@ from prep import (
 )
 from prep.picture import save
 from prep.preview import save_sheet
+from tests.prep.conftest import write_tree
 
 
 def data(classes: int, features: int = 8, per_class: int = 20) -> Region:
@@ -94,6 +95,15 @@ def test_sheets_of_all_sources(tree_folder: Path, tmp_path: Path) -> None:
     for source in ("synthetic", "digits", "eurosat"):
         save_sheet(source, tmp_path, tree_folder, tmp_path / f"{source}.png", tiles=2)
         assert (tmp_path / f"{source}.png").stat().st_size > 10_000
+
+
+def test_a_class_of_which_no_image_can_be_decoded_is_named(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", per_class=2, classes=("Forest", "River"))
+    for path in (tree / "River").iterdir():
+        path.write_bytes(b"no image")
+
+    with pytest.raises(PrepError, match="River: 2 of its images were tried, and not one can be decoded"):
+        save_sheet("eurosat", tmp_path, tree, tmp_path / "sheet.png")
 
 
 def test_an_ending_that_is_no_picture_is_refused(tmp_path: Path) -> None:
