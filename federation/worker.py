@@ -230,12 +230,17 @@ class Worker(Member):
 
     async def _report_failure(self, number: int, error: Exception) -> None:
         """Report what went wrong in training: a model of the user's may raise anything."""
-        reason = str(error)
-        if not isinstance(error, LearningError):
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        reason = failure_in_words(error)
         logger.error("round %d: %s", number, reason, exc_info=error)
         await self._provider.tell(TrainingFailed(number, self._worker_id, reason))
+
+
+def failure_in_words(error: Exception) -> str:
+    """Return why a model could not be trained; of what a model of the user's has raised, also where."""
+    if isinstance(error, LearningError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def region_scored(number: int, worker_id: str, region: Region, model: Model) -> RegionScored:

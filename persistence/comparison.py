@@ -40,9 +40,7 @@ def differences(histories: Sequence[RunHistory]) -> dict[str, list[Any]]:
 
 def _settings(history: RunHistory) -> dict[str, Any]:
     run = history.run
-    settings = {
-        name: value for name, value in run.settings.items() if name != "run"
-    }  # its name differs always
+    settings = {name: value for name, value in run.settings.items() if name != "run"}  # that differs always
     return {
         "data": run.source,
         "region": history.region or None,

@@ -26,10 +26,10 @@ BY_REGION = "regions"
 # More workers than these are compared only where the user wants it: each trains alone for all rounds.
 MOST_COMPARED = 20
 
-OF_ONE_ENGINE = frozenset({"processes", "ray_address"})
-
 ENGINES = ("inline", "processes", "ray")
 
+# What is said to one engine means nothing to another.
+OF_ONE_ENGINE = frozenset({"processes", "ray_address"})
 
 # What may be given anew to a run that goes on, and what is always as it is given then. Anything else would
 # make it another run. (`device` changes the last bits.)

@@ -41,13 +41,13 @@ class Crowd:
         self._away: dict[int, Away] = {}
 
     def lose(self, place: int, now: float, away_seconds: float) -> Away:
-        """A worker is lost for a while; return until when."""
+        """Note that a worker is lost for a while; return until when."""
         away = Away(now + away_seconds, now + self._return_seconds)
         self._away[place] = away
         return away
 
     def away(self, place: int, now: float) -> Away | None:
-        """Return since when and how long a worker is away; None for one that is there."""
+        """Return until when a worker is away; None for one that is there."""
         away = self._away.get(place)
         return away if away is not None and away.back_at > now else None
 

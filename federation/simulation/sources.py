@@ -35,6 +35,28 @@ class Data(NamedTuple):
     evaluation: Region
 
 
+class Deal(NamedTuple):
+    """A features file whose samples are dealt out, and how.
+
+    Attributes:
+        file: Where they are.
+        partition: The name of the partition.
+        alpha: See `make_partition`; None for its default.
+        shards: See `make_partition`.
+        workers: To how many.
+        holdout: The part that nobody trains on, above 0 and below 1.
+        seed: Of the draw.
+    """
+
+    file: Path
+    partition: str
+    alpha: float | None
+    shards: int
+    workers: int
+    holdout: float
+    seed: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """All that decides which samples each worker has. Small, so it is sent to processes instead of samples.
@@ -43,15 +65,13 @@ class Source:
         drawn: Where a program draws them; None where they come from files.
         regions: Files of one worker each, in the order of their names.
         evaluation: The file to score on, of `regions`.
-        features: The file that is dealt out.
-        deal: How: the name of the partition, alpha, shards, workers, the part held out, and the seed.
+        deal: The file that is dealt out; None where there is none.
     """
 
     drawn: DrawnShards | None = None
     regions: tuple[Path, ...] = ()
     evaluation: Path | None = None
-    features: Path | None = None
-    deal: tuple[str, float | None, int, int, float, int] = ("iid", None, 2, 1, 0.2, 0)
+    deal: Deal | None = None
 
 
 def source_of(config: OfData, seed: int) -> Source:
@@ -62,8 +82,8 @@ def source_of(config: OfData, seed: int) -> Source:
             evaluation=config.region_file(config.evaluation_region),
         )
     if config.features is not None:
-        deal = (config.partition, config.alpha, config.shards, config.workers, config.holdout, seed)
-        return Source(features=config.features, deal=deal)
+        how = (config.partition, config.alpha, config.shards, config.workers, config.holdout, seed)
+        return Source(deal=Deal(config.features, *how))
     return Source(
         drawn=DrawnShards(
             workers=config.workers,
@@ -93,10 +113,10 @@ def read(source: Source) -> Data:
     if source.drawn is not None:
         return Data(source.drawn, source.drawn.evaluation())
     try:
-        return _by_region(source) if source.features is None else _dealt(source, source.features)
+        return _by_region(source) if source.deal is None else _dealt(source.deal)
     except LearningError as error:
         flag = "--partition" if isinstance(error, PartitionError) else "--region"
-        flag = "--features" if source.features is not None and flag == "--region" else flag
+        flag = "--features" if source.deal is not None and flag == "--region" else flag
         raise SettingsError(f"{flag}: {error}") from error
 
 
@@ -119,16 +139,15 @@ def _kind_of(region: Region) -> tuple[int, int]:
     return region.feature_count, region.class_count
 
 
-def _dealt(source: Source, file: Path) -> Data:
-    name, alpha, shards, workers, holdout, seed = source.deal
-    whole = load_features(file)
-    order = generator_for(seed, "held out").permutation(whole.sample_count)
-    held = max(1, round(holdout * whole.sample_count))
+def _dealt(deal: Deal) -> Data:
+    whole = load_features(deal.file)
+    order = generator_for(deal.seed, "held out").permutation(whole.sample_count)
+    held = max(1, round(deal.holdout * whole.sample_count))
     X, y = whole.X[np.sort(order[held:])], whole.y[np.sort(order[held:])]
-    partition = make_partition(name, alpha=alpha, shards=shards)
-    rows = partition(y, workers, generator_for(seed, "partition"))
+    partition = make_partition(deal.partition, alpha=deal.alpha, shards=deal.shards)
+    rows = partition(y, deal.workers, generator_for(deal.seed, "partition"))
     everyone = PooledShards(
-        names=Numbered(workers),
+        names=Numbered(deal.workers),
         class_names=whole.meta.class_names,
         source=whole.meta.source,
         synthetic=whole.meta.synthetic,
@@ -143,6 +162,6 @@ def _dealt(source: Source, file: Path) -> Data:
         extractor=whole.meta.extractor,
         region="held out",
         synthetic=whole.meta.synthetic,
-        seed=seed,
+        seed=deal.seed,
     )
     return Data(everyone, Region(whole.X[kept], whole.y[kept], meta))

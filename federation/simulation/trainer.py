@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from federation.learning import (
-    LearningError,
     Params,
     TrainingStopped,
     generator_for,
@@ -22,6 +19,7 @@ from federation.models import SIMPLE, model_factory
 from federation.simulation.assignment import Alone, Answers, Assignment, Work, joined
 from federation.simulation.batched import Trained, train_many
 from federation.simulation.data import MIB, Kept, Samples, Shards, region_of
+from federation.worker import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +201,8 @@ class Trainer:
             accuracy = self._model.evaluate(samples.X, samples.y).accuracy
         except TrainingStopped:
             raise
-        except (
-            Exception
-        ) as error:  # a model of the user's may raise anything: it fails this worker, as its role
-            return _answers([], [], failures={place: _in_words(error)})
+        except Exception as error:  # a model of the user's may raise anything; it fails this worker alone
+            return _answers([], [], failures={place: failure_in_words(error)})
         return _answers([place], [self._model.get_weights()], len(samples.y), loss, accuracy)
 
     def _generators(self, assignment: Assignment, places: Sequence[int]) -> list[np.random.Generator]:
@@ -240,10 +236,3 @@ def _same_bytes(ours: Answers, loop: Answers) -> bool:
     equal.append(ours.losses.tobytes() == loop.losses.tobytes())
     equal.append(ours.accuracies.tobytes() == loop.accuracies.tobytes())
     return all(equal)
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, LearningError):
-        return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
