@@ -72,12 +72,20 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """One worker's part in the round so far."""
+    """One worker's part in the round so far.
+
+    Attributes:
+        update: The accepted one.
+        num_samples: Of its update, accepted or refused: the refused one itself is let go.
+        bytes_received: Of the weights in it.
+    """
 
     asked_at: float
     verdict: Verdict = Verdict.ASKED
     reason: str = ""
     update: ModelUpdate | None = None
+    num_samples: int | None = None
+    bytes_received: int = 0
     ended_at: float | None = None
     expected_until: float = -math.inf
     times_asked: int = 1
@@ -183,7 +191,12 @@ class Round:
         if unasked is not None:
             self._note(update, unasked)
             return unasked
-        part = self._parts[update.worker_id]
+        part = replace(
+            self._parts[update.worker_id],
+            num_samples=update.num_samples,
+            bytes_received=bytes_of(update.weights),
+        )
+        self._parts[update.worker_id] = part
         try:
             check_update(update, self._request)
         except ParamsError as error:
@@ -250,12 +263,12 @@ class Round:
             worker_id=worker_id,
             outcome=part.verdict,
             reason=part.reason,
-            num_samples=update.num_samples if update else None,
+            num_samples=part.num_samples,
             loss=update.metrics["loss"] if update else None,
             accuracy=update.metrics["accuracy"] if update else None,
             seconds=(now if part.ended_at is None else part.ended_at) - part.asked_at,
             bytes_sent=part.times_asked * bytes_of(self._request.weights),
-            bytes_received=bytes_of(update.weights) if update else 0,
+            bytes_received=part.bytes_received,
             train_seconds=train_seconds_of(update) if update else None,
             staleness=0 if update else None,
         )

@@ -197,6 +197,17 @@ def test_a_refused_worker_has_no_second_try_in_the_round() -> None:
     assert one.take(update("A"), 12.0).verdict is Verdict.DUPLICATE
 
 
+def test_of_a_refused_update_the_record_has_its_size_and_no_metrics() -> None:
+    one = opened("A")
+    refused = update("A", loss=float("inf"))
+    one.take(refused, 11.0)
+
+    (told,) = one.attendance(12.0)
+
+    assert (told.num_samples, told.bytes_received) == (10, bytes_of(refused.weights))
+    assert (told.loss, told.accuracy, told.train_seconds, told.staleness) == (None,) * 4
+
+
 def test_what_nobody_asked_for_is_noted_beside_the_parts() -> None:
     one = opened("A")
     one.take(update("Z"), 11.0)
