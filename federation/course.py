@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NoReturn
 
 import trio
 
@@ -140,7 +141,7 @@ class Course:
 
     async def _give_up(
         self, number: int, attendance: tuple[Attendance, ...], accepted: int, seconds: float
-    ) -> None:
+    ) -> NoReturn:
         reason = why_given_up(number, attendance, accepted, self._state.config.rules.needed)
         failed = RecordFailedRound(self._state.run, number, reason, attendance, seconds)
         await self._services.ask("aggregator", failed)

@@ -205,12 +205,12 @@ async def run_provider(
     """
     run = config.run or default_run_name()
     make_writable(config.workspace)
-    ended, end = trio.open_memory_channel[RunEnded](1)
+    say_end, hear_end = trio.open_memory_channel[RunEnded](1)
 
     def see(event: Event) -> None:
         on_event(event)
         if isinstance(event, RunEnded):
-            ended.send_nowait(event)
+            say_end.send_nowait(event)
 
     async with listening_system("provider", config) as (system, address):
         provider = await supervise(
@@ -222,7 +222,7 @@ async def run_provider(
         with address_file(config.address_file, where, run):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pass_on, stop, provider)
-                how = await end.receive()
+                how = await hear_end.receive()
                 await wait_until_ended(provider)
                 nursery.cancel_scope.cancel()
     return how

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import NoReturn
 
 import trio
 
@@ -383,7 +384,7 @@ class _Play:
 
     def _give_up(
         self, number: int, attendance: tuple[Attendance, ...], accepted: int, seconds: float
-    ) -> None:
+    ) -> NoReturn:
         reason = why_given_up(number, attendance, accepted, self._config.rules.needed)
         self._note_failed_round = partial(self._record.fail, number, reason, attendance, seconds)
         if number > 1 and only_missing(attendance):
