@@ -218,6 +218,32 @@ def add_legend(ax: Axes, handles: Sequence[Artist]) -> None:
         text.set_text(label)
 
 
+def add_names(ax: Axes, names: Sequence[str], what: str, label: str = "{}") -> None:
+    """Put a legend beside the axes that says which line is whose; of a crowd, how many lines there are.
+
+    Args:
+        ax: Where the lines are.
+        names: Whose they are, in their order.
+        what: What those are, in the plural.
+        label: How the legend calls one of them.
+    """
+    from matplotlib.lines import Line2D
+
+    if len(names) > MOST_NAMED:
+        add_legend(ax, [Line2D([], [], color=CROWD_COLOUR, linewidth=1.2, label=f"{len(names)} {what}")])
+        return
+    handles = []
+    for name in names:
+        colour, marker = look(names, name)
+        handles.append(
+            Line2D(
+                [], [], color=colour, linewidth=1.2, marker=marker, markersize=4.5, label=label.format(name)
+            )
+        )
+    if handles:
+        add_legend(ax, handles)
+
+
 def _import_figure() -> type[Figure]:
     """Import matplotlib, and have its font list kept with the environment instead of the home folder.
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from persistence.canvas import (
     FAINT,
-    add_legend,
+    MOST_NAMED,
+    add_names,
     draw_line,
     finish,
     fit_accuracy,
@@ -37,7 +38,7 @@ def draw_gossip(history: GossipHistory) -> Figure:
     below.set_ylabel("distance of own model to it")
     below.set_xlabel("round")
     figure.align_ylabels()
-    _name_peers(history, above)
+    add_names(above, history.peers, "peers", "peer {}")
     run = history.run
     title = run.name + (f" ({run.status})" if run.status != "finished" else "")
     return finish(figure, title, _subtitle(history), _caption(history))
@@ -47,11 +48,12 @@ def _draw(history: GossipHistory, ax: Axes, measure: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     last = 1
+    crowded = len(history.peers) > MOST_NAMED
     for place, peer in enumerate(history.peers):
         rows = history.rounds.get(peer, ())
         numbers = [row.round for row in rows]
         values: list[float | None] = [getattr(row, measure) for row in rows]
-        draw_line(ax, numbers, values, place, *look(history.peers, peer))
+        draw_line(ax, numbers, values, -1 if crowded else place, *look(history.peers, peer))
         last = max([last, *numbers])
     ax.set_xlim(0.5, last + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
@@ -59,16 +61,6 @@ def _draw(history: GossipHistory, ax: Axes, measure: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if not history.rounds:
         ax.text(0.5, 0.5, "no round has ended yet", transform=ax.transAxes, ha="center", color=FAINT)
-
-
-def _name_peers(history: GossipHistory, ax: Axes) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for peer in history.peers:
-        colour, marker = look(history.peers, peer)
-        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=1.2, label=f"peer {peer}"))
-    add_legend(ax, handles)
 
 
 def _subtitle(history: GossipHistory) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from persistence.canvas import (
-    CROWD_COLOUR,
     FAINT,
     GLOBAL_COLOUR,
     MOST_NAMED,
     add_legend,
+    add_names,
     caption_of,
     count_rounds,
     draw_line,
@@ -70,7 +70,7 @@ def draw_by_worker(history: RunHistory) -> Figure:
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
     figure.align_ylabels()
-    _add_names(middle, history.workers, "workers")
+    add_names(middle, history.workers, "workers")
     return finish(figure, f"{title_of(history)}: by worker", summary_of(history), caption_of(history))
 
 
@@ -123,22 +123,6 @@ def _draw_updates(history: RunHistory, ax: Axes, measure: str) -> list[float | N
     return drawn
 
 
-def _add_names(ax: Axes, names: Sequence[str], what: str) -> None:
-    """Put a legend beside the axes that says which line is whose."""
-    from matplotlib.lines import Line2D
-
-    if len(names) > MOST_NAMED:
-        add_legend(ax, [Line2D([], [], color=CROWD_COLOUR, linewidth=1.2, label=f"{len(names)} {what}")])
-    elif names:
-        handles = []
-        for name in names:
-            colour, marker = look(names, name)
-            handles.append(
-                Line2D([], [], color=colour, linewidth=1.2, marker=marker, markersize=4.5, label=name)
-            )
-        add_legend(ax, handles)
-
-
 # --- regions --------------------------------------------------------------------------------
 
 
@@ -159,7 +143,7 @@ def draw_by_region(history: RunHistory) -> Figure:
         label = f"on {history.region}, which\nit is judged by"
         main = Line2D([], [], color=GLOBAL_COLOUR, linewidth=2.6, marker="o", markersize=4, label=label)
         add_legend(above, [main])
-    _add_names(below, others, "regions of workers")
+    add_names(below, others, "regions of workers")
     if not history.regions:
         _say_nothing(above)
     return finish(figure, f"{title_of(history)}: by region", summary_of(history), caption_of(history))

@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,17 @@ def test_the_picture_has_a_line_for_each_peer(record: Path) -> None:
     legend = above.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["peer A", "peer B"]
+
+
+def test_the_picture_of_a_crowd_says_how_many_there_are(record: Path) -> None:
+    first = load_gossip_run(record, "first")
+    rounds = {f"P{place:02}": first.rounds["A"] for place in range(20)}
+    above, _ = draw_gossip(replace(first, states={}, rounds=rounds)).axes
+
+    legend = above.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["20 peers"]
+    assert len(above.lines) == 20
 
 
 # --- the command --------------------------------------------------------------------------------------
