@@ -12,6 +12,7 @@ there is no secure aggregation.
 Where to go on: `messages.py` (what they say) and `round.py` (who counts), then `provider.py` and `course.py`,
 `worker.py`, `aggregator.py` and `evaluator.py`. What a run does is told as `events.py`, which `view.py` makes
 a picture of. How it is started, from the outside in: `__main__.py` and `flags.py` (the command line),
+`settings.py` and `config.py` (what a setting is, and those of each role),
 `programs.py` (signals and exit statuses of one role), `roles.py` (a role as an actor in a system of its own);
 and for the whole mode `start.py` (from one command to a summary), `launch.py` and `crew.py` (its processes).
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import trio
 
 from federation.authority import roles_in
-from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, EVERYWHERE, CheckConfig
+from federation.config import BUILT_IN_REGIONS, EVERYWHERE, CheckConfig
 from federation.credentials import TLS_FLAGS, date_of, in_flags, read_credentials
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
@@ -174,9 +174,7 @@ def look_at_record(config: CheckConfig) -> Iterator[Finding]:
 
 def look_at_regions(config: CheckConfig) -> Iterator[Finding]:
     """Look at the region files, each by itself and then whether they go together."""
-    files = {
-        name: config.region_file(name) for name in config.region or (*DEFAULT_REGIONS, EVALUATION_REGION)
-    }
+    files = {name: config.region_file(name) for name in config.region or BUILT_IN_REGIONS}
     if not config.region and not any(path.exists() for path in files.values()):
         where = next(iter(files.values())).parent
         words = f"none in {where}; bin/prepare makes them, and so does bin/start-provider-mode"

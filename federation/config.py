@@ -28,6 +28,7 @@ from federation.targets import Target
 SOURCES = ("synthetic", "digits")
 DEFAULT_REGIONS = ("A", "B", "C")
 EVALUATION_REGION = "D"
+BUILT_IN_REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)
 
 # The hosts that stand for every address of a machine: one can listen there, and nobody can dial them.
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not bound
@@ -96,7 +97,7 @@ class ReadingRegions(InWorkspace):
         """Return the file of a region: a name like A lies in the dataset, anything else is a path."""
         if region.endswith(".npz") or "/" in region:
             return Path(region)
-        return (self.dataset or self.workspace / "dataset") / f"region_{region}.npz"
+        return region_file_in(self.dataset or self.workspace / "dataset", region)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -514,6 +515,11 @@ class CheckConfig(Joining, ReadingRegions):
         5.0, "How long the Provider may take to answer.", least=0.1, most=A_DAY_SECONDS
     )
     json: bool = setting(False, "Print the findings as JSON.")
+
+
+def region_file_in(folder: Path, name: str) -> Path:
+    """Return where the region of a name lies in a folder of region files."""
+    return folder / f"region_{name}.npz"
 
 
 def worker_name(region: str) -> str:

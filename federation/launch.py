@@ -17,6 +17,7 @@ import trio
 from federation.aggregator import Aggregator
 from federation.authority import WORKER
 from federation.config import (
+    BUILT_IN_REGIONS,
     DEFAULT_REGIONS,
     EVALUATION_REGION,
     Address,
@@ -25,6 +26,7 @@ from federation.config import (
     OfModel,
     ProviderConfig,
     StartConfig,
+    region_file_in,
 )
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import STATUS_OF_RUN, ExitStatus, run_status_of
@@ -214,9 +216,7 @@ def _member_commands(config: StartConfig, folder: RunFolder) -> dict[str, list[s
     place = ["--workspace", str(config.workspace), "--provider-file", str(folder.address)]
     join = [*place, "--connect-seconds", str(config.register_seconds)]
     model = OfModel(model=config.model).as_flags()  # the Aggregator needs to know of weights only
-    regions = {
-        name: str(config.dataset / f"region_{name}.npz") for name in (*DEFAULT_REGIONS, EVALUATION_REGION)
-    }
+    regions = {name: str(region_file_in(config.dataset, name)) for name in BUILT_IN_REGIONS}
     commands = {
         "aggregator": python_command("federation", "aggregator", *join),
         "evaluator": python_command(

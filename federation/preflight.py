@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from federation.config import DEFAULT_REGIONS, EVALUATION_REGION, StartConfig
+from federation.config import BUILT_IN_REGIONS, StartConfig, region_file_in
 from federation.errors import FederationError, SettingsError
 from federation.learning import Region
 from federation.processes import python_command
@@ -20,8 +20,6 @@ from federation.roles import read_region
 from federation.targets import PACKAGES, Target
 from federation.workspace import RunFolder, open_record
 from trioactor import ActorSystem
-
-REGIONS = (*DEFAULT_REGIONS, EVALUATION_REGION)
 
 # Certificates that are made for one run need not outlive it by much.
 TLS_DAYS = 30
@@ -124,7 +122,7 @@ def ready_regions(config: StartConfig) -> dict[str, Region]:
         SettingsError: A region is missing or cannot be learnt from; the text names the file and the fix.
         PreparationFailed: They could not be made.
     """
-    files = {name: config.dataset / f"region_{name}.npz" for name in REGIONS}
+    files = {name: region_file_in(config.dataset, name) for name in BUILT_IN_REGIONS}
     if not any(path.exists() for path in files.values()):
         _prepare(config)
     regions = _read(files)
@@ -151,12 +149,12 @@ def _prepare(config: StartConfig) -> None:
 
 def _read(files: Mapping[str, Path]) -> dict[str, Region]:
     regions = {name: read_region(path) for name, path in files.items()}
-    first = regions[REGIONS[0]]
+    first_name, first = next(iter(regions.items()))
     for name, region in regions.items():
         if (region.feature_count, region.class_count) != (first.feature_count, first.class_count):
             raise SettingsError(
                 f"{files[name]}: {region.feature_count} features and {region.class_count} classes, while "
-                f"region {REGIONS[0]} has {first.feature_count} and {first.class_count}; prepare all regions "
+                f"region {first_name} has {first.feature_count} and {first.class_count}; prepare all regions "
                 "together with bin/prepare"
             )
     return regions

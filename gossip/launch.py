@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from federation.config import EVALUATION_REGION, Listening, TlsFiles
+from federation.config import EVALUATION_REGION, Listening, TlsFiles, region_file_in
 from federation.crew import OWN_STATUSES, Crew, Role, process_name
 from federation.errors import ExitStatus
 from federation.learning import Region
@@ -126,8 +126,8 @@ def peer_config(config: StartGossipConfig, folder: RunFolder, name: str) -> Peer
     files = tls_files(config, folder, name)
     return PeerConfig(
         name=name,
-        region=str(config.dataset / f"region_{name}.npz"),
-        evaluate=str(config.dataset / f"region_{EVALUATION_REGION}.npz"),
+        region=str(region_file_in(config.dataset, name)),
+        evaluate=str(region_file_in(config.dataset, EVALUATION_REGION)),
         run=folder.run,
         workspace=config.workspace,
         places=folder.path / "peers",

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
-from federation.config import EVALUATION_REGION, StartConfig
+from federation.config import EVALUATION_REGION, StartConfig, region_file_in
 from federation.errors import ExitStatus, SettingsError, run_status_of, was_stopped
 from federation.exports import save_model_for_others
 from federation.learning import (
@@ -144,7 +144,7 @@ def prepared_regions(config: StartGossipConfig) -> dict[str, Region]:
     found = ready_regions(source)
     wanted = (*config.peer_names, EVALUATION_REGION)
     return {
-        name: found[name] if name in found else read_region(config.dataset / f"region_{name}.npz")
+        name: found[name] if name in found else read_region(region_file_in(config.dataset, name))
         for name in wanted
     }
 
