@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 from rich.console import Console
 
 from persistence.comparison import comparison_as_json, comparison_as_table
-from persistence.database import mark_of
+from persistence.database import mark_of, wal_with_news
 from persistence.delivery import (
     OF_ROWS,
     CannotShow,
@@ -188,9 +189,11 @@ def _record_of(workspace: Path) -> Path:
 
 def _written_unix(record: Path) -> float:
     """Return when a record was written last; while it is open, what is new lies beside it."""
-    wal = record.with_name(record.name + "-wal")
-    has_news = wal.exists() and wal.stat().st_size > 0  # whoever reads makes an empty one
-    return max(part.stat().st_mtime for part in ([record, wal] if has_news else [record]))
+    written_unix = record.stat().st_mtime
+    with suppress(FileNotFoundError):  # the last writer has just folded it back into the record
+        if (wal := wal_with_news(record)) is not None:
+            written_unix = max(written_unix, wal.stat().st_mtime)
+    return written_unix
 
 
 # --- the record of coordinated runs ---------------------------------------------------------

@@ -199,7 +199,7 @@ class Database:
         except sqlite3.DatabaseError as error:
             connection.close()
             no_access = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if not no_access or _holds_more(self.path):
+            if not no_access or wal_with_news(self.path) is not None:
                 raise
             # In a folder that may not be written SQLite cannot make its -shm file. Nobody is writing
             # either: a writer would have left its -wal file there.
@@ -299,10 +299,13 @@ def _check_may_write(path: Path) -> None:
         raise NoAccess(path, f"this {what} may not be written; change its permissions, or give another path")
 
 
-def _holds_more(path: Path) -> bool:
-    """Whether part of the database still lies in its -wal file."""
+def wal_with_news(path: Path) -> Path | None:
+    """Return the -wal file of a database while part of it lies there; one that a reader has made is empty."""
     wal = path.with_name(path.name + "-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    try:
+        return wal if wal.stat().st_size > 0 else None
+    except FileNotFoundError:  # the last writer to leave takes it away, at any moment
+        return None
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:

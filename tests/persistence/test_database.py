@@ -24,7 +24,7 @@ from persistence import (
     NotADatabase,
     NotOurs,
 )
-from persistence.database import Database, Schema
+from persistence.database import Database, Schema, wal_with_news
 
 ROOT = Path(__file__).parents[2]
 
@@ -378,6 +378,17 @@ def test_worker_threads_take_turns_with_one_connection(path: Path) -> None:
             thread.start()
             thread.join()
         assert texts(database) == ["a", "b", "c"]
+
+
+def test_what_is_new_lies_in_the_wal_file_while_somebody_writes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Database(path, NOTES) as database:
+        write(database, "new")
+        assert wal_with_news(path) == path.with_name(f"{path.name}-wal")
+
+    monkeypatch.setattr(Path, "exists", lambda _self: True)  # as it was a moment before the writer left
+    assert wal_with_news(path) is None
 
 
 # --- transactions ---------------------------------------------------------------------------
