@@ -101,6 +101,16 @@ class Services:
         """Have updates made the next model and put on disk; tell everyone, and return it.
 
         At most one model is committed and not scored, so the record never lags by more.
+
+        Args:
+            number: Of the round or version, from 1.
+            updates: What it is made of, at least one, in the order of their workers' ids.
+            attendance: What became of everyone who was asked.
+            asked: How many those were.
+            seconds: From the question to the last answer.
+
+        Raises:
+            FederationError: A model could not be scored, or the Aggregator failed or is gone; see `ask`.
         """
         await self.until(lambda: self._state.scored >= number - 1)
         inline = count_inline(updates)
@@ -134,7 +144,7 @@ class Services:
         return aggregated.weights
 
     async def evaluate(self, number: int, weights: Params) -> None:
-        """Have a model scored, and the score put on disk."""
+        """Have a model scored, and the score put on disk. Raises as `ask` does."""
         score = await self.ask("evaluator", EvaluateRequest(self._state.run, number, weights))
         self._state.note(RoundEvaluated, number, score.loss, score.accuracy)
 
@@ -153,6 +163,9 @@ class Services:
         Args:
             ready: Whether it is there; asked now, after every change, and at the time `at()`.
             at: When time alone may make it so; None for never.
+
+        Raises:
+            FederationError: A model could not be scored.
         """
         state = self._state
         await state.until(lambda: ready() or state.scoring_failure is not None, at)

@@ -5,7 +5,8 @@ workspace/
   dataset/               region files
   address.json           where the Provider is, while one runs
   processes/PID.json     the processes of ours that run, so that they can be found and ended
-  runs/TIME-NAME/        one folder a run: settings.toml, model.npz, metrics.csv, plot.png, logs/, tls/
+  runs/TIME-NAME/        one folder a run: settings.toml, address.json, logs/, tls/; at its end model.npz, for
+                         other tools model.safetensors and config.json, metrics.csv, plot.png
 """
 
 from __future__ import annotations

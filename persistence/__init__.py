@@ -9,7 +9,8 @@ All of it blocks; an actor calls it through a thread, and owns its store alone.
 
 Where to go on: `SCHEMA.md` and `GOSSIP_SCHEMA.md` say what the tables mean, also to other programs;
 `database.py` how a file is opened, recognised and migrated, `rows.py` and `rounds.py` what is kept and when
-it counts as kept, `history.py` what is read back, `report.py` and `plot.py` what people see.
+it counts as kept, `history.py` what is read back, `report.py` and `plot.py` what people see, `run_json.py`
+and `lines.py` what other programs read; `gossip.py` begins the same for gossip.db.
 """
 
 from persistence.errors import (
