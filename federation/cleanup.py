@@ -40,7 +40,7 @@ def _tidy(workspace: Path, entries: Sequence[Running], alive: Sequence[Running])
         if one not in alive:
             done.append(f"removed {one.file}: no such process")
     for path in (workspace / "address.json", *sorted(workspace.glob("runs/*/address.json"))):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
             done.append(f"removed {path}: its Provider is gone")
     for path in _left_places(workspace, {one.pid for one in entries}):

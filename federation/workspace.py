@@ -96,11 +96,21 @@ class Whereabouts(NamedTuple):
 
 @contextmanager
 def address_file(path: Path, where: Whereabouts, run: str) -> Iterator[None]:
-    """Keep a file that says where the Provider is, there whole or not at all, for the length of a block."""
+    """Keep a file that says where the Provider is, there whole or not at all, for the length of a block.
+
+    Raises:
+        SettingsError: It cannot be written.
+    """
     found = {"host": where.address.host, "port": where.address.port, "ca_sha256": where.ca_sha256}
     text = json.dumps({**found, "run": run, "pid": os.getpid()})
-    with writing_whole(path) as file:
-        file.write(text.encode() + b"\n")
+    try:
+        with writing_whole(path) as file:
+            file.write(text.encode() + b"\n")
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: the address of the Provider cannot be written there ({error.strerror}); give another "
+            "--provider-file"
+        ) from error
     try:
         yield
     finally:

@@ -77,6 +77,18 @@ def test_a_file_that_is_no_address_is_named(tmp_path: Path, content: bytes) -> N
         read_address(path)
 
 
+def test_an_address_that_cannot_be_written_is_told_with_the_flag(tmp_path: Path) -> None:
+    where = Whereabouts(Address("127.0.0.1", 7000))
+    with pytest.raises(SettingsError, match=r"cannot be written there .*; give another --provider-file"):
+        address_file(tmp_path, where, "run").__enter__()
+
+
+def test_there_is_nothing_to_clean_up_where_there_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert trio.run(clean_up, tmp_path / "file") == []
+
+
 def test_a_folder_is_no_address(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="this is no address"):
         read_address(tmp_path)
