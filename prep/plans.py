@@ -34,6 +34,7 @@ from .regions import (
     Dealing,
     RegionPlan,
     Rows,
+    check_region_name,
     split_regions,
     split_rows,
 )
@@ -209,8 +210,7 @@ def _region_plan(name: str, found: Any) -> RegionPlan:
     place = f"[regions.{name}] "
     if not isinstance(found, dict):
         raise PrepError(f"regions.{name} is {found!r}; it must be a table, [regions.{name}]")
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise PrepError(f"{place}the name of a region, and of its file: use letters, digits, '-' and '_'")
+    check_region_name(name)
     _check_keys(found, _OF_A_REGION, place)
     classes = found.get("classes", [])
     if isinstance(classes, str):

@@ -100,7 +100,7 @@ def split_rows(
 
     Raises:
         PrepError: A plan names a class that does not exist, or a class is in no plan, or has too few rows;
-            fractions of a class exceed 1; the dealing is not possible.
+            fractions of a class exceed 1; the dealing is not possible; a name is not that of a region.
     """
     _check_names(plans)
     if not 0 < held_out < 1:
@@ -257,8 +257,20 @@ def _by_partition(
     return {plan.name: rest[part] for plan, part in zip(plans, parts, strict=True)}
 
 
+def check_region_name(name: str) -> None:
+    """See that a name can be that of a region, and of its file.
+
+    Raises:
+        PrepError: It cannot.
+    """
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise PrepError(f"region {name!r}: its file is called so, too; use letters, digits, '-' and '_'")
+
+
 def _check_names(plans: Sequence[RegionPlan]) -> None:
     names = [plan.name for plan in plans]
+    for name in names:
+        check_region_name(name)
     if len(set(names)) < len(names) or EVALUATION in names or not names:
         raise PrepError(
             f"regions named {', '.join(names) or 'nothing'}; at least one is needed, each name once, "

@@ -260,6 +260,8 @@ async def _why_unreachable(address: str) -> str:
             return ""
         except OSError as error:
             return _in_a_line(next(leaves_of(error.__cause__ or error)))  # what the first attempt met
+        except (UnicodeError, OverflowError) as error:  # of a host that no machine is called, and of a port
+            return _in_a_line(error)
     return f"no answer within {REACH_SECONDS:g} s"
 
 

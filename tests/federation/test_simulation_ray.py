@@ -86,10 +86,11 @@ async def measure_pauses(pauses: list[float]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
-    config = config_with(tmp_path, engine="ray", ray_address="127.0.0.1:9")
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "a..b:9", "127.0.0.1:99999"])
+async def test_a_cluster_that_is_not_there_is_said(tmp_path: Path, address: str) -> None:
+    config = config_with(tmp_path, engine="ray", ray_address=address)
 
-    with pytest.raises(EngineFailed, match=r"--ray-address 127\.0\.0\.1:9: the cluster cannot be used"):
+    with pytest.raises(EngineFailed, match=f"--ray-address {address}: the cluster cannot be used"):
         await simulate(config)
 
 

@@ -165,7 +165,7 @@ def test_other_data_asks_who_gets_what() -> None:
         ("held_out = 0.2", r"it names no region; give each a table, like \[regions\.A\]"),
         ("regions = 3", r"regions is 3; it must be a table of regions, like \[regions\.A\]"),
         ("[regions]\nA = 3", r"regions\.A is 3; it must be a table, \[regions\.A\]"),
-        ('[regions."../A"]', r"\[regions\.\.\./A\] the name of a region, and of its file: use letters"),
+        ('[regions."../A"]', r"region '\.\./A': its file is called so, too; use letters"),
         ('[regions.A]\nclasses = "cat"', "classes is 'cat'; it must be a list of texts, or \"all\""),
         ("[regions.A]\nclasses = [1]", r"classes is \[1\]; it must be a list of texts"),
         ("[regions.A]\nfraction = true", "fraction is True; it must be a number"),

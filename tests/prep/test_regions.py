@@ -110,6 +110,7 @@ def test_a_region_says_where_it_comes_from() -> None:
         ((), "regions named nothing; at least one is needed"),
         ((RegionPlan("D", CLASSES),), "D is the one for evaluation"),
         ((RegionPlan("A", ("a", "b")), RegionPlan("A", ("c", "d"))), "regions named A, A"),
+        ((RegionPlan("../A", CLASSES),), "use letters, digits, '-' and '_'"),
         ((RegionPlan("A", (*CLASSES, "x")),), "no class is named x; there are a, b, c, d"),
         ((RegionPlan("A", ("a", "b")),), "class c, d is in no region"),
     ],
