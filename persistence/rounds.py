@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from persistence.arrays import Array, from_columns, to_columns
 from persistence.columns import columns_of, insert, insert_many, plain, without
@@ -31,6 +31,8 @@ from persistence.rows import (
     UpdateRow,
 )
 from persistence.schema import TRAINING_SCHEMA
+
+R = TypeVar("R")
 
 RUN_JSON = ("settings", "strategy_parameters")  # kept as JSON objects
 
@@ -137,19 +139,19 @@ class RoundPersistence:
         Raises:
             UnknownRun: There is none.
         """
-        found = self.database.read("SELECT * FROM runs WHERE id = ?", (run_id,))
+        found = self._read(_run, "SELECT * FROM runs WHERE id = ?", run_id)
         if not found:
             raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
-        return _run(found[0])
+        return found[0]
 
     def find_run(self, name: str) -> RunRow | None:
         """Return the run of that name, or None."""
-        found = self.database.read("SELECT * FROM runs WHERE name = ?", (name,))
-        return _run(found[0]) if found else None
+        found = self._read(_run, "SELECT * FROM runs WHERE name = ?", name)
+        return found[0] if found else None
 
     def runs(self) -> tuple[RunRow, ...]:
         """Return all runs, the oldest first."""
-        return tuple(map(_run, self.database.read("SELECT * FROM runs ORDER BY id")))
+        return self._read(_run, "SELECT * FROM runs ORDER BY id")
 
     # --- rounds ----------------------------------------------------------------------------
 
@@ -256,26 +258,32 @@ class RoundPersistence:
 
     def rounds(self, run_id: int) -> tuple[RoundRow, ...]:
         """Return all rounds of a run in order, a failed one among them."""
-        found = self.database.read("SELECT * FROM rounds WHERE run = ? ORDER BY number", (run_id,))
-        return tuple(RoundRow(**without(row, "run", "status")) for row in found)
+        return self._read(
+            lambda row: RoundRow(**without(row, "run", "status")),
+            "SELECT * FROM rounds WHERE run = ? ORDER BY number",
+            run_id,
+        )
 
     def updates(self, run_id: int) -> dict[int, tuple[UpdateRow, ...]]:
         """Return what became of the workers, by round, in the order of arrival."""
-        found = self.database.read(
-            "SELECT * FROM worker_updates WHERE run = ? ORDER BY round, position", (run_id,)
+        found = self._read(
+            lambda row: (row["round"], _update(row)),
+            "SELECT * FROM worker_updates WHERE run = ? ORDER BY round, position",
+            run_id,
         )
         by_round: dict[int, list[UpdateRow]] = {}
-        for row in found:
-            update = UpdateRow(**without(row, "run", "round", "position"))
-            by_round.setdefault(row["round"], []).append(update)
+        for number, update in found:
+            by_round.setdefault(number, []).append(update)
         return {number: tuple(updates) for number, updates in by_round.items()}
 
     def updates_of_round(self, run_id: int, number: int) -> tuple[UpdateRow, ...]:
         """Return what became of the workers in one round, in the order of arrival."""
-        found = self.database.read(
-            "SELECT * FROM worker_updates WHERE run = ? AND round = ? ORDER BY position", (run_id, number)
+        return self._read(
+            _update,
+            "SELECT * FROM worker_updates WHERE run = ? AND round = ? ORDER BY position",
+            run_id,
+            number,
         )
-        return tuple(UpdateRow(**without(row, "run", "round", "position")) for row in found)
 
     # --- scores ----------------------------------------------------------------------------
 
@@ -303,10 +311,9 @@ class RoundPersistence:
 
     def evaluations(self, run_id: int) -> tuple[EvaluationRow, ...]:
         """Return all scores of a run, by round."""
-        found = self.database.read(
-            "SELECT * FROM evaluations WHERE run = ? ORDER BY round, model, region", (run_id,)
+        return self._read(
+            _evaluation, "SELECT * FROM evaluations WHERE run = ? ORDER BY round, model, region", run_id
         )
-        return tuple(map(_evaluation, found))
 
     def save_region_scores(self, run_id: int, scores: Iterable[RegionScoreRow]) -> None:
         """Keep what workers say of a global model on their regions; said again it replaces what was said.
@@ -322,12 +329,10 @@ class RoundPersistence:
 
     def region_scores(self, run_id: int) -> tuple[RegionScoreRow, ...]:
         """Return what workers said of the global models on their regions, by round and worker."""
-        found = self.database.read(
-            "SELECT * FROM region_scores WHERE run = ? ORDER BY round, worker", (run_id,)
-        )
-        return tuple(
-            RegionScoreRow(**{**without(row, "run"), "per_class": json.loads(row["per_class"])})
-            for row in found
+        return self._read(
+            lambda row: RegionScoreRow(**{**without(row, "run"), "per_class": json.loads(row["per_class"])}),
+            "SELECT * FROM region_scores WHERE run = ? ORDER BY round, worker",
+            run_id,
         )
 
     def save_baseline(self, run_id: int, baseline: BaselineRow) -> None:
@@ -337,8 +342,11 @@ class RoundPersistence:
 
     def baselines(self, run_id: int) -> tuple[BaselineRow, ...]:
         """Return what each worker reaches alone, by worker."""
-        found = self.database.read("SELECT * FROM baselines WHERE run = ? ORDER BY worker, region", (run_id,))
-        return tuple(BaselineRow(**without(row, "run")) for row in found)
+        return self._read(
+            lambda row: BaselineRow(**without(row, "run")),
+            "SELECT * FROM baselines WHERE run = ? ORDER BY worker, region",
+            run_id,
+        )
 
     # --- events ----------------------------------------------------------------------------
 
@@ -350,10 +358,28 @@ class RoundPersistence:
 
     def events(self, run_id: int) -> tuple[EventRow, ...]:
         """Return all events of a run in the order they were kept."""
-        found = self.database.read("SELECT * FROM events WHERE run = ? ORDER BY id", (run_id,))
-        return tuple(EventRow(**without(row, "id", "run")) for row in found)
+        return self._read(
+            lambda row: EventRow(**without(row, "id", "run")),
+            "SELECT * FROM events WHERE run = ? ORDER BY id",
+            run_id,
+        )
 
     # --- inside ----------------------------------------------------------------------------
+
+    def _read(self, make: Callable[[sqlite3.Row], R], sql: str, *arguments: int | str) -> tuple[R, ...]:
+        """Return what is made of the rows of a query.
+
+        Raises:
+            Damaged: A row is none that we would have written.
+        """
+        found = self.database.read(sql, arguments)
+        try:
+            return tuple(map(make, found))
+        except (ValueError, TypeError) as error:  # of JSON, or of the check of a row
+            raise Damaged(
+                self.database.path,
+                f"a row is not what was written ({error}); restore a copy, or move it away",
+            ) from error
 
     @contextmanager
     def _writing(self, run_id: int, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -432,6 +458,10 @@ def _run(row: sqlite3.Row) -> RunRow:
     columns = dict(row)
     from_json = {name: json.loads(columns[name]) for name in RUN_JSON}
     return RunRow(**{**columns, **from_json, "synthetic": bool(columns["synthetic"])})
+
+
+def _update(row: sqlite3.Row) -> UpdateRow:
+    return UpdateRow(**without(row, "run", "round", "position"))
 
 
 def _evaluation(row: sqlite3.Row) -> EvaluationRow:

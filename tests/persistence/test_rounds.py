@@ -28,6 +28,7 @@ from persistence import (
     RunRow,
     UnknownRun,
     UpdateRow,
+    load_run,
 )
 from tests.persistence.samples import accepted, commit, model, new_run, round_row, sha
 
@@ -297,6 +298,29 @@ def test_an_array_that_is_cut_short_is_found(path: Path, record: RoundPersistenc
         Damaged, match=r"array 'b' of round 1, run 1: float32 of shape \[3\] takes 12 bytes, 7"
     ):
         record.load_weights(run_id, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET settings = 'no JSON'",
+        "UPDATE runs SET settings = 'null'",
+        "UPDATE runs SET status = 'odd'",
+        "UPDATE worker_updates SET outcome = 'odd'",
+        "UPDATE evaluations SET per_class = '['",
+        "UPDATE evaluations SET confusion = '[[1], [2]]'",
+    ],
+)
+def test_a_row_that_somebody_has_changed_into_none_of_ours_is_damage(
+    path: Path, record: RoundPersistence, run_id: int, change: str
+) -> None:
+    commit(record, run_id, 1)
+    record.save_evaluation(run_id, score(1))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute(change)
+
+    with pytest.raises(Damaged, match="a row is not what was written"):
+        load_run(path)
 
 
 # --- scores and events ----------------------------------------------------------------------
