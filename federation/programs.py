@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
@@ -21,6 +22,8 @@ from trioactor import CannotListen
 from trioactor.errors import CannotUseCertificate
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 # How long a program that was asked to end may take over it before it is cut short.
 PATIENCE_SECONDS = 1.7
@@ -80,6 +83,9 @@ def explain(error: BaseException) -> ExitStatus:
         if status is not None:
             say_error(str(leaf))
             return status
+        if isinstance(leaf, OSError) and leaf.errno in NO_ROOM:
+            say_error(f"{leaf.filename or 'a file'}: no room left on the disk; make room, then start again")
+            return ExitStatus.FAILED
     traceback.print_exception(error, file=sys.stderr)
     say_error(f"this should not have happened: {type(leaves[0]).__name__}: {leaves[0]}; please report it")
     return ExitStatus.FAILED

@@ -22,7 +22,7 @@ from federation.learning import (
 from federation.preflight import PreparationFailed, check_tls, make_certificates, ready_regions
 from federation.processes import environment_of_children
 from federation.programs import explain, log_to_file, run_program, say, say_error
-from federation.results import settings_to_resume, write_settings
+from federation.results import settings_to_resume, why_unsaved, write_settings
 from federation.stopping import Stop
 from federation.terminal import Screen, is_watched
 from federation.workspace import RunFolder, make_writable, new_run_folder
@@ -196,11 +196,11 @@ def _conclude(
     finished = outcome.status is ExitStatus.FINISHED
     sha = outcome.view.common_average if finished else None
     end_run(config, folder, run_status_of(outcome.status), outcome.reason, sha)
-    history = load_gossip_run(config.gossip_database, folder.run)
-    with writing_whole(folder.metrics) as file:
-        file.write(history.table().as_csv().encode())
     if not finished:
+        unsaved = _leave_results(config, folder, regions, None)
         _tell_unfinished(config, folder, outcome)
+        if unsaved:
+            say_error(unsaved)
         return outcome.status
     average = average_on_disk(config, folder, regions, outcome.view.states[0].peer)
     if average is None or average.sha256 != outcome.view.common_average:
@@ -210,16 +210,36 @@ def _conclude(
             f"{config.gossip_database} make {found}; please report it"
         )
         return ExitStatus.FAILED
-    save_params(folder.model, average.params)
-    save_model_for_others(folder.model_for_others, average.params, card_of(config, folder, regions, average))
-    if config.picture:
-        from persistence.canvas import save
-        from persistence.gossip_plot import draw_gossip
-
-        save(draw_gossip(history), folder.plot)
+    unsaved = _leave_results(config, folder, regions, average)
     alone = alone_accuracies(config, regions) if config.alone else {}
     sys.stdout.write(_summary(config, folder, outcome, alone) + "\n")
+    if unsaved:
+        say_error(unsaved)
+        return ExitStatus.FAILED
     return outcome.status
+
+
+def _leave_results(
+    config: StartGossipConfig, folder: RunFolder, regions: Mapping[str, Region], average: Average | None
+) -> str:
+    """Write what a run leaves in its folder, with the average if it has one; return why that could not be."""
+    try:
+        history = load_gossip_run(config.gossip_database, folder.run)
+        with writing_whole(folder.metrics) as file:
+            file.write(history.table().as_csv().encode())
+        if average is None:
+            return ""
+        save_params(folder.model, average.params)
+        card = card_of(config, folder, regions, average)
+        save_model_for_others(folder.model_for_others, average.params, card)
+        if config.picture:
+            from persistence.canvas import save
+            from persistence.gossip_plot import draw_gossip
+
+            save(draw_gossip(history), folder.plot)
+    except (DatabaseError, OSError) as error:
+        return why_unsaved(folder, error)
+    return ""
 
 
 def card_of(

@@ -15,15 +15,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from persistence.errors import (
+    Damaged,
     DatabaseError,
     NewerSchema,
     NoAccess,
@@ -32,6 +33,8 @@ from persistence.errors import (
     NotOurs,
     explained,
 )
+
+R = TypeVar("R")
 
 # Below this SQLite has no STRICT tables. Python 3.11 brings a later one nearly everywhere.
 OLDEST_SQLITE = (3, 37, 0)
@@ -133,6 +136,20 @@ class Database:
         """Return the rows of one query."""
         with self._turn, explained(self.path, self._busy_seconds):
             return self._connection.execute(sql, arguments).fetchall()
+
+    def rows(self, make: Callable[[sqlite3.Row], R], sql: str, *arguments: int | str) -> tuple[R, ...]:
+        """Return what is made of the rows of a query.
+
+        Raises:
+            Damaged: A row is none that we would have written.
+        """
+        found = self.read(sql, arguments)
+        try:
+            return tuple(map(make, found))
+        except (ValueError, TypeError) as error:  # of JSON, or of the check of a row
+            raise Damaged(
+                self.path, f"a row is not what was written ({error}); restore a copy, or move it away"
+            ) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -95,8 +95,10 @@ class GossipPersistence:
 
     def load_identity(self, peer: str) -> IdentityRow | None:
         """Return who a peer was last, None when it never was."""
-        found = self.database.read("SELECT * FROM identities WHERE peer = ?", (peer,))
-        return IdentityRow(**dict(found[0])) if found else None
+        found = self.database.rows(
+            lambda row: IdentityRow(**dict(row)), "SELECT * FROM identities WHERE peer = ?", peer
+        )
+        return found[0] if found else None
 
     def save_identity(self, identity: IdentityRow) -> None:
         """Have an identity on the disk, safe from a power cut, before this returns."""
@@ -174,19 +176,19 @@ class GossipPersistence:
         Raises:
             UnknownRun: There is none.
         """
-        found = self.database.read("SELECT * FROM runs WHERE id = ?", (run_id,))
+        found = self.database.rows(_run, "SELECT * FROM runs WHERE id = ?", run_id)
         if not found:
             raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
-        return _run(found[0])
+        return found[0]
 
     def find_run(self, name: str) -> RunRow | None:
         """Return the run of that name, or None."""
-        found = self.database.read("SELECT * FROM runs WHERE name = ?", (name,))
-        return _run(found[0]) if found else None
+        found = self.database.rows(_run, "SELECT * FROM runs WHERE name = ?", name)
+        return found[0] if found else None
 
     def runs(self) -> tuple[RunRow, ...]:
         """Return all runs, the oldest first."""
-        return tuple(map(_run, self.database.read("SELECT * FROM runs ORDER BY id")))
+        return self.database.rows(_run, "SELECT * FROM runs ORDER BY id")
 
     # --- snapshots ---------------------------------------------------------------------------
 
@@ -237,25 +239,25 @@ class GossipPersistence:
     def load_snapshot(self, run_id: int, peer: str) -> Snapshot:
         """Return all that a peer has saved of a run; an empty one when that is nothing."""
         with self.database.snapshot():
-            entries = self.database.read(
-                "SELECT * FROM crdt_snapshots WHERE run = ? AND peer = ? ORDER BY key", (run_id, peer)
+            entries = self.database.rows(
+                _entry, "SELECT * FROM crdt_snapshots WHERE run = ? AND peer = ? ORDER BY key", run_id, peer
             )
             contents = self.database.read(
                 "SELECT content, data FROM crdt_contents WHERE run = ? AND peer = ?", (run_id, peer)
             )
-            states = self.database.read(
-                "SELECT * FROM peer_states WHERE run = ? AND peer = ?", (run_id, peer)
+            states = self.database.rows(
+                _state, "SELECT * FROM peer_states WHERE run = ? AND peer = ?", run_id, peer
             )
         return Snapshot(
-            entries=tuple(map(_entry, entries)),
+            entries=entries,
             contents={row["content"]: row["data"] for row in contents},
-            state=_state(states[0]) if states else None,
+            state=states[0] if states else None,
         )
 
     def states(self, run_id: int) -> dict[str, PeerStateRow]:
         """Return how each peer stood when it last saved itself, by name."""
-        found = self.database.read("SELECT * FROM peer_states WHERE run = ? ORDER BY peer", (run_id,))
-        return {row["peer"]: _state(row) for row in found}
+        found = self.database.rows(_state, "SELECT * FROM peer_states WHERE run = ? ORDER BY peer", run_id)
+        return {state.peer: state for state in found}
 
     # --- metrics and events --------------------------------------------------------------------
 
@@ -266,19 +268,23 @@ class GossipPersistence:
 
     def metrics(self, run_id: int) -> dict[str, tuple[PeerMetricsRow, ...]]:
         """Return the rounds of each peer in their order, by its name."""
-        found = self.database.read("SELECT * FROM peer_metrics WHERE run = ? ORDER BY peer, round", (run_id,))
+        found = self.database.rows(
+            _metrics, "SELECT * FROM peer_metrics WHERE run = ? ORDER BY peer, round", run_id
+        )
         by_peer: dict[str, list[PeerMetricsRow]] = {}
-        for row in found:
-            by_peer.setdefault(row["peer"], []).append(PeerMetricsRow(**without(row, "run")))
+        for one in found:
+            by_peer.setdefault(one.peer, []).append(one)
         return {peer: tuple(rows) for peer, rows in by_peer.items()}
 
     def last_metrics(self, run_id: int, peer: str) -> PeerMetricsRow | None:
         """Return the last round that is kept of a peer, None when none is."""
-        found = self.database.read(
+        found = self.database.rows(
+            _metrics,
             "SELECT * FROM peer_metrics WHERE run = ? AND peer = ? ORDER BY round DESC LIMIT 1",
-            (run_id, peer),
+            run_id,
+            peer,
         )
-        return PeerMetricsRow(**without(found[0], "run")) if found else None
+        return found[0] if found else None
 
     def add_events(self, run_id: int, events: Iterable[GossipEventRow]) -> None:
         """Keep what happened."""
@@ -288,8 +294,11 @@ class GossipPersistence:
 
     def events(self, run_id: int) -> tuple[GossipEventRow, ...]:
         """Return all events of a run in the order they were kept."""
-        found = self.database.read("SELECT * FROM events WHERE run = ? ORDER BY id", (run_id,))
-        return tuple(GossipEventRow(**without(row, "id", "run")) for row in found)
+        return self.database.rows(
+            lambda row: GossipEventRow(**without(row, "id", "run")),
+            "SELECT * FROM events WHERE run = ? ORDER BY id",
+            run_id,
+        )
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -382,3 +391,7 @@ def _entry(row: sqlite3.Row) -> EntryRow:
 def _state(row: sqlite3.Row) -> PeerStateRow:
     columns = without(row, "run")
     return PeerStateRow(**{**columns, "finished": bool(columns["finished"])})
+
+
+def _metrics(row: sqlite3.Row) -> PeerMetricsRow:
+    return PeerMetricsRow(**without(row, "run"))

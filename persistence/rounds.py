@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from persistence.arrays import Array, from_columns, to_columns
 from persistence.columns import columns_of, insert, insert_many, plain, without
@@ -31,8 +31,6 @@ from persistence.rows import (
     UpdateRow,
 )
 from persistence.schema import TRAINING_SCHEMA
-
-R = TypeVar("R")
 
 RUN_JSON = ("settings", "strategy_parameters")  # kept as JSON objects
 
@@ -139,19 +137,19 @@ class RoundPersistence:
         Raises:
             UnknownRun: There is none.
         """
-        found = self._read(_run, "SELECT * FROM runs WHERE id = ?", run_id)
+        found = self.database.rows(_run, "SELECT * FROM runs WHERE id = ?", run_id)
         if not found:
             raise UnknownRun(f"there is no run with id {run_id} in {self.database.path}")
         return found[0]
 
     def find_run(self, name: str) -> RunRow | None:
         """Return the run of that name, or None."""
-        found = self._read(_run, "SELECT * FROM runs WHERE name = ?", name)
+        found = self.database.rows(_run, "SELECT * FROM runs WHERE name = ?", name)
         return found[0] if found else None
 
     def runs(self) -> tuple[RunRow, ...]:
         """Return all runs, the oldest first."""
-        return self._read(_run, "SELECT * FROM runs ORDER BY id")
+        return self.database.rows(_run, "SELECT * FROM runs ORDER BY id")
 
     # --- rounds ----------------------------------------------------------------------------
 
@@ -258,7 +256,7 @@ class RoundPersistence:
 
     def rounds(self, run_id: int) -> tuple[RoundRow, ...]:
         """Return all rounds of a run in order, a failed one among them."""
-        return self._read(
+        return self.database.rows(
             lambda row: RoundRow(**without(row, "run", "status")),
             "SELECT * FROM rounds WHERE run = ? ORDER BY number",
             run_id,
@@ -266,7 +264,7 @@ class RoundPersistence:
 
     def updates(self, run_id: int) -> dict[int, tuple[UpdateRow, ...]]:
         """Return what became of the workers, by round, in the order of arrival."""
-        found = self._read(
+        found = self.database.rows(
             lambda row: (row["round"], _update(row)),
             "SELECT * FROM worker_updates WHERE run = ? ORDER BY round, position",
             run_id,
@@ -278,7 +276,7 @@ class RoundPersistence:
 
     def updates_of_round(self, run_id: int, number: int) -> tuple[UpdateRow, ...]:
         """Return what became of the workers in one round, in the order of arrival."""
-        return self._read(
+        return self.database.rows(
             _update,
             "SELECT * FROM worker_updates WHERE run = ? AND round = ? ORDER BY position",
             run_id,
@@ -311,7 +309,7 @@ class RoundPersistence:
 
     def evaluations(self, run_id: int) -> tuple[EvaluationRow, ...]:
         """Return all scores of a run, by round."""
-        return self._read(
+        return self.database.rows(
             _evaluation, "SELECT * FROM evaluations WHERE run = ? ORDER BY round, model, region", run_id
         )
 
@@ -329,7 +327,7 @@ class RoundPersistence:
 
     def region_scores(self, run_id: int) -> tuple[RegionScoreRow, ...]:
         """Return what workers said of the global models on their regions, by round and worker."""
-        return self._read(
+        return self.database.rows(
             lambda row: RegionScoreRow(**{**without(row, "run"), "per_class": json.loads(row["per_class"])}),
             "SELECT * FROM region_scores WHERE run = ? ORDER BY round, worker",
             run_id,
@@ -342,7 +340,7 @@ class RoundPersistence:
 
     def baselines(self, run_id: int) -> tuple[BaselineRow, ...]:
         """Return what each worker reaches alone, by worker."""
-        return self._read(
+        return self.database.rows(
             lambda row: BaselineRow(**without(row, "run")),
             "SELECT * FROM baselines WHERE run = ? ORDER BY worker, region",
             run_id,
@@ -358,28 +356,13 @@ class RoundPersistence:
 
     def events(self, run_id: int) -> tuple[EventRow, ...]:
         """Return all events of a run in the order they were kept."""
-        return self._read(
+        return self.database.rows(
             lambda row: EventRow(**without(row, "id", "run")),
             "SELECT * FROM events WHERE run = ? ORDER BY id",
             run_id,
         )
 
     # --- inside ----------------------------------------------------------------------------
-
-    def _read(self, make: Callable[[sqlite3.Row], R], sql: str, *arguments: int | str) -> tuple[R, ...]:
-        """Return what is made of the rows of a query.
-
-        Raises:
-            Damaged: A row is none that we would have written.
-        """
-        found = self.database.read(sql, arguments)
-        try:
-            return tuple(map(make, found))
-        except (ValueError, TypeError) as error:  # of JSON, or of the check of a row
-            raise Damaged(
-                self.database.path,
-                f"a row is not what was written ({error}); restore a copy, or move it away",
-            ) from error
 
     @contextmanager
     def _writing(self, run_id: int, *, durable: bool = True) -> Iterator[sqlite3.Connection]:

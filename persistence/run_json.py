@@ -11,12 +11,7 @@ def as_json(history: RunHistory) -> dict[str, Any]:
     """Return the run as an object that `json.dumps` writes: only finite numbers, nothing left out."""
     run = history.run
     return {
-        "run": run.name,
-        "database": str(history.database),
-        "status": run.status,
-        "reason": run.reason,
-        "created_unix": run.created_unix,
-        "ended_unix": run.ended_unix,
+        **_named(history),
         "seed": run.seed,
         "source": run.source,
         "synthetic": run.synthetic,
@@ -51,12 +46,7 @@ def summary_as_json(history: RunHistory) -> dict[str, Any]:
     """Return the run in a few words, as a list of runs has it."""
     run, scored = history.run, history.scored
     return {
-        "run": run.name,
-        "database": str(history.database),
-        "status": run.status,
-        "reason": run.reason,
-        "created_unix": run.created_unix,
-        "ended_unix": run.ended_unix,
+        **_named(history),
         "source": run.source,
         "synthetic": run.synthetic,
         "mode": run.mode,
@@ -64,6 +54,19 @@ def summary_as_json(history: RunHistory) -> dict[str, Any]:
         "rounds": len(history.committed),
         "accuracy": scored.accuracy if scored else None,
         "model_sha256": history.model_sha256,
+    }
+
+
+def _named(history: RunHistory) -> dict[str, Any]:
+    """Return which run it is and how it ended: what both begin with."""
+    run = history.run
+    return {
+        "run": run.name,
+        "database": str(history.database),
+        "status": run.status,
+        "reason": run.reason,
+        "created_unix": run.created_unix,
+        "ended_unix": run.ended_unix,
     }
 
 

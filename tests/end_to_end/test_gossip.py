@@ -151,6 +151,18 @@ def test_a_stopped_run_goes_on_where_it_was(workspace: Workspace) -> None:
     assert report(workspace)["run"] == name
 
 
+def test_results_that_cannot_be_written_are_told_and_the_record_has_them(workspace: Workspace) -> None:
+    run = start(workspace, "--rounds", "30", "--epochs", "60", "--in-process", *QUICK)
+    run.wait_for("round  3/30")
+    (run_folder(workspace) / "metrics.csv").mkdir()
+
+    assert run.wait() == 1
+    assert "error: the results could not all be written" in run.stderr
+    assert "Traceback" not in run.stderr
+    sha_in(run)
+    assert report(workspace)["status"] == "finished"
+
+
 def test_roles_one_by_one_find_each_other_and_end_when_all_agree(workspace: Workspace) -> None:
     """A peer and a reporter that come late are no trouble, nor is one that goes."""
     flags = ("--rounds", "3", "--min-peers", "3", "--until-converged")

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from persistence import NewRun
-from persistence.errors import NewerSchema, NotADatabase
+from persistence.errors import Damaged, NewerSchema, NotADatabase
 from persistence.gossip import FileMoved, GossipPersistence, open_or_set_aside
+from persistence.gossip_history import load_gossip_run
 from persistence.gossip_rows import (
     EntryRow,
     GossipEventRow,
@@ -67,6 +68,27 @@ def model(owner: str, time: int, data: bytes) -> tuple[EntryRow, dict[bytes, byt
         content=content,
     )
     return entry, {content: data}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs SET settings = 'no JSON'",
+        "UPDATE runs SET status = 'odd'",
+        "UPDATE runs SET settings = 'null'",
+    ],
+)
+def test_a_row_that_somebody_has_changed_into_none_of_ours_is_damage(
+    file: Path, store: GossipPersistence, run_id: int, change: str
+) -> None:
+    store.save_snapshot(run_id, state())
+    store.add_events(run_id, [GossipEventRow(at_unix=1.7e9, source="A", kind="joined", text="")])
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("PRAGMA ignore_check_constraints = ON")
+        other.execute(change)
+
+    with pytest.raises(Damaged, match="a row is not what was written"):
+        load_gossip_run(file)
 
 
 # --- snapshots --------------------------------------------------------------------------------------
