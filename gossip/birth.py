@@ -10,9 +10,10 @@ import trio
 from gossip.identity import Sighting
 from gossip.messages import GossipSighting, GossipSurvey, ModelInfo, PeerInfo
 from gossip.outgoing import Address
+from gossip.ownership import Notary, namesake_claim
 from gossip.survey import Survey
 from gossip.timing import Timing
-from trioactor.errors import DeliveryError, Rejected
+from trioactor.errors import DeliveryError, NotDelivered, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ async def ask_around(
     *,
     remembered: bool,
     timing: Timing,
+    notary: Notary | None = None,
 ) -> list[Sighting]:
     """Ask others what they know of us, for a while; return what they said.
 
@@ -43,6 +45,7 @@ async def ask_around(
             is we ourselves.
         remembered: Whether our disk knows of an earlier life.
         timing: Our pace.
+        notary: Who checks seals; None where nothing is sealed, and everybody is believed.
 
     Raises:
         DuplicateIdentity: Another process answered under our name.
@@ -52,7 +55,12 @@ async def ask_around(
 
     async def ask_aloud(one: Address, question: GossipSurvey) -> GossipSighting:
         try:
-            return await ask(one, question)
+            answer = await ask(one, question)
+            if _is_a_lie(answer, question, notary):
+                raise NotDelivered(
+                    f"it says that it lives under the name {question.peer!r}, without its seal"
+                )
+            return answer
         except Rejected:
             survey.on_ourselves(one)
             raise
@@ -72,6 +80,13 @@ async def ask_around(
                 else:
                     survey.on_answer(one, answer)
     return survey.sightings
+
+
+def _is_a_lie(answer: GossipSighting, question: GossipSurvey, notary: Notary | None) -> bool:
+    """Whether somebody wants to keep us out of our name who does not hold its key."""
+    if notary is None or answer.sender != question.peer:
+        return False
+    return not notary.is_sealed(question.peer, namesake_claim(question), answer.proof)
 
 
 async def _answers(

@@ -196,6 +196,8 @@ class GossipSighting:
         time: What the sender's clock shows.
         last_address: Where the asker was last said to be alive, as (host, port); None when it was not.
         others: Addresses of peers that can be asked as well, at most 16.
+        proof: Where words are sealed, and somebody of the sender's name asked: the seal of that name on its
+            question. Else whoever is asked could say that it lives under the name, and keep its owner out.
     """
 
     sender: str
@@ -203,9 +205,11 @@ class GossipSighting:
     time: int
     last_address: tuple[str, int] | None
     others: tuple[tuple[str, int], ...]
+    proof: bytes = b""
 
     def __post_init__(self) -> None:
         _check_name("sender", self.sender)
+        _check_length("proof", self.proof, MAX_PROOF_BYTES)
         _check_range(0, MAX_INCARNATION - 1, incarnation=self.incarnation)
         check_time(self.time)
         _check_length("others", self.others, MAX_NEWS)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cbor2 import dumps
 
-from gossip.messages import ModelInfo, PeerInfo
+from gossip.messages import GossipSurvey, ModelInfo, PeerInfo
 
 
 class Notary(Protocol):
@@ -50,6 +50,11 @@ def model_claim(model: ModelInfo) -> bytes:
             model.content,
         ]
     )
+
+
+def namesake_claim(survey: GossipSurvey) -> bytes:
+    """Return what another process of our name seals when we ask it: a seal for nobody and no life but us."""
+    return dumps(["gossip.namesake", survey.peer, survey.salt])
 
 
 def may_say(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeAlias
 
 import trio
@@ -32,7 +33,7 @@ from gossip.messages import (
     GossipSurvey,
 )
 from gossip.outgoing import Address, Outgoing
-from gossip.ownership import certificate_name
+from gossip.ownership import certificate_name, namesake_claim
 from gossip.plan import Over, Plan, World
 from gossip.signals import Signal
 from gossip.standing import Standing
@@ -143,6 +144,7 @@ class GossipPeer(Actor):
             lambda address, question: world.ref_to(address).ask(question),
             remembered=identity.remembered,
             timing=plan.timing,
+            notary=world.notary,
         )
         clock = identity.begin(sightings)
         membership = Membership(
@@ -201,6 +203,13 @@ class GossipPeer(Actor):
     def _answer(self, survey: GossipSurvey) -> GossipSighting:
         if survey == self._question:
             raise Rejected("you ask yourself: this address is one of your own")
+        sighting = self._sighting_of(survey)
+        notary = self._world.notary
+        if survey.peer != self._plan.peer or notary is None:
+            return sighting
+        return replace(sighting, proof=notary.seal(namesake_claim(survey)))
+
+    def _sighting_of(self, survey: GossipSurvey) -> GossipSighting:
         if self._view is not None:
             return self._view.sighting_of(survey)
         stored = self._store.load_identity()

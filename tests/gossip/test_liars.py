@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,12 +18,22 @@ import trio
 import trustme
 
 from federation.learning import Budget
-from gossip import MESSAGES, GossipState, ModelInfo, PeerInfo
+from gossip import (
+    MESSAGES,
+    DuplicateIdentity,
+    GossipSighting,
+    GossipState,
+    GossipSurvey,
+    ModelInfo,
+    PeerInfo,
+    Timing,
+)
+from gossip.birth import ask_around
 from gossip.clock import MAX_ADVANCE
 from gossip.learner import Learner
 from gossip.messages import GossipAnnounce, GossipDelta, GossipPing
 from gossip.notary import CannotSeal, CertificateNotary
-from gossip.ownership import certificate_name, model_claim, peer_claim
+from gossip.ownership import certificate_name, model_claim, namesake_claim, peer_claim
 from gossip.peer import GossipPeer, Leave
 from gossip.plan import Plan, World
 from gossip.reporter import GossipReporter
@@ -237,6 +248,34 @@ async def test_a_certificate_that_is_no_peers_is_not_heard_at_all(folder: Path, 
         before = made.systems["a"].network_counts.refused["NotAuthorized"]
         await made.lie("a").tell(GossipAnnounce("mallory", next(iter(made.view("a").models.infos()))))
         await made.until(lambda: made.systems["a"].network_counts.refused["NotAuthorized"] > before)
+
+
+async def test_a_liar_keeps_no_peer_out_of_its_name(folder: Path, tmp_path: Path) -> None:
+    """It answers a peer that comes back as if it lived under its name, with its own seal or an old one."""
+    question, lies = GossipSurvey("a", 77), 0
+    async with cast(folder, tmp_path) as made:
+        true = await made.lie("a").ask(question)
+        mine = made.notaries["mallory"]
+
+        async def ask(address: tuple[str, int], asked: GossipSurvey) -> GossipSighting:
+            nonlocal lies
+            lies += 1
+            proof = (mine.seal(namesake_claim(asked)), true.proof, b"")[lies % 3]
+            return replace(true, proof=proof)
+
+        come_back = partial(
+            ask_around,
+            address=("127.0.0.1", 9),
+            seeds=[made.addresses["b"]],
+            remembered=True,
+            timing=replace(Timing(), round_seconds=0.1, retry_seconds=0.02, ack_seconds=0.02),
+            notary=made.notaries["a"],
+        )
+        assert await come_back(GossipSurvey("a", 78), ask=ask) == []
+        assert lies >= 3
+
+        with pytest.raises(DuplicateIdentity, match="lives under the name 'a' already"):
+            await come_back(question, ask=lambda address, asked: made.lie("a").ask(asked))
 
 
 async def test_nobody_is_stopped_from_outside(folder: Path, tmp_path: Path) -> None:
