@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import trio
 
 from trioactor.actor import Actor, Context, Factory
-from trioactor.envelope import Envelope
+from trioactor.envelope import NEVER, Envelope
 from trioactor.errors import ActorStopped, HandlerFailed, HandlerStuck, NotDelivered, Rejected
 from trioactor.ledger import Tally
 from trioactor.mailbox import Mailbox, MailboxSettings, MailRoom
@@ -485,7 +485,7 @@ class Cell:
                         box.admit()
                 else:
                     break
-                if envelope.reply_to is not None and box.expire(envelope):
+                if envelope.expires_at != NEVER and box.expire(envelope):
                     continue
                 context.in_hand = envelope
                 try:

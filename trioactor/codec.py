@@ -55,6 +55,7 @@ MAX_HEADER_BYTES = 16 * 1024
 _NO_FIELDS = b"\x80"  # an empty array
 _PAIR = b"\x82"
 _PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
+_ANSWER = bytes([0x83, Answer.number])
 _TELLS = b"\x84" + write_head(0, Tells.number)
 _BYTES_MAJOR, _TEXT_MAJOR, _ARRAY_MAJOR, _TAG_MAJOR = 2, 3, 4, 6
 _HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
@@ -330,7 +331,7 @@ class Codec:
         """
         try:
             packed = self._pack_value(value, shape)
-            head = bytes([0x83, Answer.number]) + write_head(0, ask) + dumps(packed)
+            head = b"".join((_ANSWER, dumps(ask), dumps(packed)))
         except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
             raise CannotEncode(f"the answer cannot be sent: {error}") from None
         return self._encoded(head, "the answer")
@@ -457,8 +458,6 @@ class Codec:
 
     def open_headers(self, frame: MessageFrame) -> Mapping[str, Any]:
         """Return the middleware's headers of a message. Raises BadFields."""
-        if frame.headers is NO_HEADERS:
-            return NO_HEADERS
         try:
             opened: Mapping[str, Any] = self._vocabulary.anything.unpack(frame.headers, self._refs)
         except Mismatch as mismatch:

@@ -21,7 +21,7 @@ from trioactor import framing
 from trioactor.codec import Codec, Tail
 from trioactor.complaints import Complaints
 from trioactor.direct import direct_for, receive_for, receive_into_for
-from trioactor.envelope import Envelope
+from trioactor.envelope import NO_HEADERS, Envelope
 from trioactor.envelope import Peer as Peer  # part of what a connection is
 from trioactor.errors import (
     CannotEncode,
@@ -44,7 +44,6 @@ from trioactor.frames import (
     Down,
     End,
     Failure,
-    Frame,
     Goodbye,
     Hello,
     MessageFrame,
@@ -299,7 +298,6 @@ class Connection:
         self._nursery: trio.Nursery | None = None
         self._pending: tuple[MessageFrame | Answer, Tail] | None = None
         self._unwatch: dict[int, Callable[[], None]] = {}
-        self._heard_at = trio.current_time()
         self._pings = 0
         self._turn = Turn(around.turns)
         self._idle_frames = 0  # that have come since the last look at the peer
@@ -342,7 +340,7 @@ class Connection:
         finally:
             self._nursery = None
             self.end("this system stops")
-            self._around.unfinished.note(self._cut_off, 0, self._heard_at)
+            self._around.unfinished.note(self._cut_off, 0, trio.current_time())
             self._around.unread.note(self._cut_off, 0)
             self.writer.forget()
             self._intake.close()
@@ -411,8 +409,8 @@ class Connection:
         wanted_seconds = max(self._hello.silence_seconds / 3, LEAST_BEAT_SECONDS)
         beat_seconds = min(limits.heartbeat_seconds, wanted_seconds)
         tick_seconds = min(beat_seconds, limits.stall_seconds / LOOKS_PER_STALL)
-        spoken = self.writer.written
-        spoken_at = trio.current_time()
+        spoken, heard = self.writer.written, self.received
+        spoken_at = heard_at = trio.current_time()
         pace = Pace(limits)
         while True:
             await trio.sleep(tick_seconds)
@@ -422,7 +420,9 @@ class Connection:
                 spoken, spoken_at = self.writer.written, now
             elif now - spoken_at >= beat_seconds and self.writer.began_at is None:
                 self.ask_for_life()
-            silence = now - self._heard_at
+            if self.received != heard:
+                heard, heard_at = self.received, now
+            silence = now - heard_at
             if silence >= limits.silence_seconds:
                 self._cut_off(f"not one byte came from the peer for {silence:.0f} s")
             writer = self.writer
@@ -435,16 +435,17 @@ class Connection:
     async def _read(self) -> None:
         turn, decoder = self._turn, self._decoder
         try:
-            more = True
+            more = 1
             while more:  # the first frames may have come with the hello, and are here already
-                while (event := decoder.next_event()) is not None:
+                at_rest = False
+                while not at_rest and (event := decoder.next_event()) is not None:
                     if turn.spend(self._on_event(event)):
                         await turn.over()
-                    if decoder.is_at_rest:
-                        break
-                self._note_unfinished()
+                    at_rest = decoder.is_at_rest
+                if self._noted or not at_rest:
+                    self._note_unfinished()
                 turn.rest()
-                more = bool(await self._receive())
+                more = await self._receive(at_rest)
                 turn.spend(0)
             self.end("the peer closed the connection")
         except WireError as error:
@@ -457,10 +458,11 @@ class Connection:
         finally:
             turn.rest()
 
-    async def _receive(self) -> int:
+    async def _receive(self, at_rest: bool) -> int:
+        """Receive something and return how much; `at_rest`: nothing has begun that it would complete."""
         decoder, receive_into = self._decoder, self._receive_into
         most, place = RECEIVE_BYTES, None
-        if receive_into is not None and not decoder.is_at_rest:
+        if receive_into is not None and not at_rest:
             place = decoder.place_now
             if decoder.is_between_pieces:
                 most = BETWEEN_BYTES
@@ -472,7 +474,6 @@ class Connection:
             data = await self._receive_some(most)
             count = len(data)
             decoder.feed(bytes(data))
-        self._heard_at = trio.current_time()
         self.received += count
         return count
 
@@ -481,13 +482,17 @@ class Connection:
         if unfinished is not None or self._noted:
             self._noted = unfinished is not None
             size = 0 if unfinished is None else unfinished[1]
-            self._around.unfinished.note(self._cut_off, size, self._heard_at)
+            self._around.unfinished.note(self._cut_off, size, trio.current_time())
 
     def _on_event(self, event: framing.Event) -> int:
         """Handle it, and return how many bytes it had."""
         match event:
             case bytes():
-                self._handle(self._codec.decode(event))
+                frame = self._codec.decode(event)
+                handler = self._handlers.get(type(frame))
+                if handler is None:
+                    raise WireError("a second hello came")
+                handler(frame)
                 return len(event)
             case Head(payload, tail_bytes):
                 frame = self._codec.decode(payload, tail_bytes)
@@ -503,14 +508,8 @@ class Connection:
                 self._pending = None
                 if not tail.expected or not tail.sound():
                     frame = frame.spoilt("what came behind the head is not what the head announced")
-                self._handle(frame)
+                self._handlers[type(frame)](frame)
                 return 0
-
-    def _handle(self, frame: Frame) -> None:
-        handler = self._handlers.get(type(frame))
-        if handler is None:
-            raise WireError("a second hello came")
-        handler(frame)
 
     # --- messages of the peer's -------------------------------------------------------------------------
 
@@ -520,7 +519,7 @@ class Connection:
         try:
             message, shape = self._codec.open_message(frame)
             self._check_authority(frame.actor_id, shape)
-            headers = self._codec.open_headers(frame)
+            headers = NO_HEADERS if frame.headers is NO_HEADERS else self._codec.open_headers(frame)
         except MessageRefused as refusal:
             self._count_refused(refusal)
             if frame.ask is None:

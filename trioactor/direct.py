@@ -35,9 +35,9 @@ def direct_for(stream: trio.abc.Stream) -> SendNow | None:
     if not isinstance(stream, trio.SocketStream):
         return getattr(stream, "send_now", None)
     own = stream.socket
+    if _is_the_kernels(own):
+        return partial(_send_now, own)
     write: Callable[[bytes], int] | None = getattr(own, "send_now", None)
-    if write is None and _is_the_kernels(own):
-        write = partial(_write, own)
     return None if write is None else partial(_left_of, write)
 
 
@@ -79,8 +79,12 @@ def _is_the_kernels(own: trio.socket.SocketType) -> bool:
     return os.name == "posix" and type(own).__module__.startswith("trio.")
 
 
-def _write(own: trio.socket.SocketType, data: bytes) -> int:
-    return os.write(own.fileno(), data)  # the number is -1 when it is closed
+def _send_now(own: trio.socket.SocketType, data: bytes) -> bytes | None:
+    try:
+        count = os.write(own.fileno(), data)  # the number is -1 when it is closed
+    except OSError:
+        return data
+    return None if count == len(data) else data[count:]
 
 
 def _left_of(write: Callable[[bytes], int], data: bytes) -> bytes | None:

@@ -105,8 +105,12 @@ class Arrived(Envelope):
         expires_at: float = NEVER,
         chain: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, headers, reply_to, expires_at, chain)
         self.peer = peer
+        self.message = message  # not by way of the base class: every question from afar passes here
+        self.headers = headers
+        self.reply_to = reply_to
+        self.expires_at = expires_at
+        self.chain = chain
 
     def with_changes(self, *, message: Any = None, headers: Mapping[str, Any] | None = None) -> Arrived:
         """See `Envelope`. Who sent it stays."""

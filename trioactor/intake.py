@@ -23,6 +23,10 @@ from trioactor.messages import HealthPing
 # Credit goes back in quarters of the window: few frames, and three quarters are always free to send.
 _CREDIT_PARTS = 4
 
+# So many lanes are kept when nothing is held in them: who is asked again and again has the same one.
+# Each takes some 300 bytes, and further ones are forgotten.
+KEPT_LANES = 64
+
 
 class Desk(Protocol):
     """What the intake needs of its system."""
@@ -167,7 +171,8 @@ class Intake:
         if lane.queue and type(message) is not HealthPing:
             lane.queue.append((envelope, frame.size))
         elif _offer(target, envelope):
-            self._taken(lane, envelope, frame.size)
+            if asked is None:
+                self._credit(lane, 1, frame.size)
         else:
             lane.queue.append((envelope, frame.size))
             self._nursery.start_soon(self._pump, lane, name=f"messages for {frame.actor_id}")
@@ -232,7 +237,7 @@ class Intake:
             self._desk.tally.late_replies += 1
             return False
         del self._asked[asked.ask]
-        asked.let_go()
+        asked.envelope = asked.target = None  # as `let_go`
         return True
 
     @property
@@ -291,7 +296,7 @@ class Intake:
         """So much of the peer's is not held here any more."""
         lane.held_messages -= messages
         lane.held_bytes -= size
-        if not lane.held_messages and not lane.queue:
+        if len(self._lanes) > KEPT_LANES and not lane.held_messages and not lane.queue:
             self._lanes.pop(lane.actor_id, None)
 
     async def _pump(self, lane: Lane) -> None:

@@ -137,7 +137,8 @@ class Mailbox:
         self._tally.accepted += 1
         self.queue.append(envelope)
         if self._sleeper is not None:
-            self._wake()
+            reschedule(self._sleeper)
+            self._sleeper = None
         return True
 
     def _refuse_cycle(self, envelope: Envelope) -> bool:

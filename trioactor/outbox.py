@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeAlias
 
 import trio
 from cbor2 import dumps
@@ -33,7 +34,7 @@ _ASK = b"\x63ask"
 _TTL = b"\x63ttl\xfb"  # and a double
 _CHAIN = b"\x65chain"
 _USER = b"\x64user"
-_MAP_MAJOR = 5
+_MAPS = tuple(write_head(5, count) for count in range(5))
 
 # So many small tells of one class go together in one frame, and so many bytes of them: a peer takes that
 # many items, and others have their turn soon. Two bytes are three items at most: an empty array has 8, and
@@ -45,25 +46,48 @@ TOGETHER_BYTES = LEAST_ITEMS * 2 // 3 - SMALL_BYTES - 100
 # tell is longer, whatever its actor and its class are called.
 LEAST_TOGETHER = 8 * KIB
 
+# So many queues are kept when nothing waits there and all credit is back: who is asked again and again finds
+# the same one. Each takes a kilobyte, and further ones are forgotten, so an actor that was told once takes no
+# memory.
+KEPT_CHANNELS = 64
+
 QUEUED, WRITING, SENT = range(3)
 
 Bury = Callable[[str, Envelope, str], None]
 
 
 class Parcel:
-    """A message on its way to a far actor.
+    """A message on its way to a far actor: the writer takes it by itself.
 
     Attributes:
         envelope: As it was put.
-        encoded: The message; of a question without its headers, which say how much time is left.
+        head: The payload of one frame, if it fits into one; of a question that waits without its headers,
+            which say how much time is left.
+        tail: The arrays behind it.
+        tail_bytes: Their length.
         channel: The queue that it waits or waited in.
         ask: The number of the question, None for a tell.
         reply: The shape of the answer, as far as the class of the question says it.
+        size: Of head and tail.
         state: QUEUED, WRITING or SENT.
         abandoned: Whether the asker has gone.
     """
 
-    __slots__ = ("abandoned", "ask", "channel", "encoded", "envelope", "reply", "size", "state", "user")
+    __slots__ = (
+        "abandoned",
+        "ask",
+        "channel",
+        "envelope",
+        "head",
+        "reply",
+        "size",
+        "state",
+        "tail",
+        "tail_bytes",
+        "user",
+    )
+
+    messages = 1
 
     def __init__(
         self,
@@ -75,7 +99,9 @@ class Parcel:
         user: bytes = b"",
     ) -> None:
         self.envelope = envelope
-        self.encoded = encoded
+        self.head = encoded.head
+        self.tail = encoded.tail
+        self.tail_bytes = encoded.tail_bytes
         self.channel = channel
         self.size = len(encoded.head) + encoded.tail_bytes
         self.ask = ask
@@ -84,51 +110,49 @@ class Parcel:
         self.state = QUEUED
         self.abandoned = False
 
-    def head(self) -> bytes:
-        """Return the head as it goes out now."""
+    def complete(self) -> None:
+        """Put the headers behind the head: it goes out now."""
         if self.ask is None and not self.user:
-            return self.encoded.head
+            return
         envelope = self.envelope
-        headers = [] if self.ask is None else [_ASK + write_head(0, self.ask)]
+        headers = [] if self.ask is None else [_ASK, dumps(self.ask)]
+        count = len(headers) >> 1
         if envelope.expires_at != NEVER:
             left = max(0.0, envelope.expires_at - trio.current_time())
-            headers.append(_TTL + struct.pack(">d", left))
+            headers += _TTL, struct.pack(">d", left)
+            count += 1
         if envelope.chain:
-            headers.append(_CHAIN + dumps(envelope.chain))
+            headers += _CHAIN, dumps(envelope.chain)
+            count += 1
         if self.user:
-            headers.append(_USER + self.user)
-        return b"".join((self.encoded.head, write_head(_MAP_MAJOR, len(headers)), *headers))
+            headers += _USER, self.user
+            count += 1
+        self.head = b"".join((self.head, _MAPS[count], *headers))
+        self.size = len(self.head) + self.tail_bytes
 
 
-class Load:
-    """What the writer takes at a time: one message, or small tells that go together.
+class Bundle:
+    """Small tells of one class that the writer takes together.
 
     Attributes:
-        head: The payload of one frame, if it fits into one.
-        tail: The arrays behind it.
-        tail_bytes: Their length.
-        channel: The queue that it comes from.
+        head: The payload of one frame.
+        channel: The queue that they come from.
         messages: How many.
-        parcel: The message, when it is one by itself.
     """
 
-    __slots__ = ("channel", "head", "messages", "parcel", "tail", "tail_bytes")
+    __slots__ = ("channel", "head", "messages")
 
-    def __init__(
-        self,
-        head: bytes,
-        channel: Channel,
-        messages: int = 1,
-        parcel: Parcel | None = None,
-        tail: Sequence[Buffer] = (),
-        tail_bytes: int = 0,
-    ) -> None:
+    tail: Sequence[Buffer] = ()
+    tail_bytes = 0
+
+    def __init__(self, head: bytes, channel: Channel, messages: int) -> None:
         self.head = head
         self.channel = channel
         self.messages = messages
-        self.parcel = parcel
-        self.tail = tail
-        self.tail_bytes = tail_bytes
+
+
+# What the writer takes at a time.
+Load: TypeAlias = Parcel | Bundle
 
 
 class Channel:
@@ -317,7 +341,8 @@ class Outbox:
                 continue
             first = channel.queue.popleft()
             load = self._single(first) if isinstance(first, Parcel) else self._together(first, channel)
-            self._list(channel)
+            if channel.queue:
+                self._list(channel)
             if load is not None:
                 return load
             self._drop_if_idle(channel)
@@ -325,16 +350,15 @@ class Outbox:
 
     def _single(self, parcel: Parcel) -> Load | None:
         """Have a message sent that was taken out; None when it is not to be sent any more."""
-        channel, encoded = parcel.channel, parcel.encoded
+        channel = parcel.channel
         self._leave_queue(channel, parcel.size)
-        head = parcel.head()
-        parcel.size = len(head) + encoded.tail_bytes
+        parcel.complete()
         if self._is_over(parcel):
             return None
         parcel.state = WRITING
         channel.spent_messages += 1
         channel.spent_bytes += parcel.size
-        return Load(head, channel, 1, parcel, encoded.tail, encoded.tail_bytes)
+        return parcel
 
     def _together(self, first: Packed, channel: Channel) -> Load:
         """Have a small tell sent that was taken out, and those of its class that stand right behind it."""
@@ -353,7 +377,7 @@ class Outbox:
         head = Codec.encode_tells(channel.target, shape, together)
         channel.spent_messages += len(together)
         channel.spent_bytes += len(head)
-        return Load(head, channel, len(together))
+        return Bundle(head, channel, len(together))
 
     def hold(self, channel: Channel) -> None:
         """Take no message of the channel, until the one that is being written in pieces is written."""
@@ -365,11 +389,10 @@ class Outbox:
         """The bytes of a load were handed to the stream."""
         self.queued -= load.messages
         self._tally.sent += load.messages
-        parcel = load.parcel
-        if parcel is not None:
-            parcel.state = SENT
-            if parcel.abandoned and parcel.ask in self._asks:
-                self._cancel(parcel.ask)
+        if isinstance(load, Parcel):
+            load.state = SENT
+            if load.abandoned and load.ask in self._asks:
+                self._cancel(load.ask)
 
     def release(self, channel: Channel) -> None:
         """Undo `hold`."""
@@ -452,12 +475,18 @@ class Outbox:
     def _give_back(self, channel: Channel, messages: int, size: int) -> None:
         channel.spent_messages -= messages
         channel.spent_bytes -= size
-        self._list(channel)
-        self._drop_if_idle(channel)
+        if channel.queue:
+            self._list(channel)
+        elif len(self._channels) > KEPT_CHANNELS:
+            self._drop_if_idle(channel)
 
     def _drop_if_idle(self, channel: Channel) -> None:
-        """Forget the channel when nothing is lost with it: an actor that was told once takes no memory."""
-        if channel.idle and self._channels.get(channel.actor_id) is channel:
+        """Forget the channel when nothing is lost with it, and enough others are kept."""
+        if (
+            len(self._channels) > KEPT_CHANNELS
+            and channel.idle
+            and self._channels.get(channel.actor_id) is channel
+        ):
             del self._channels[channel.actor_id]
 
     def _end(self, outcome: str) -> None:

@@ -128,7 +128,9 @@ class ActorRef:
         answer: R
         try:
             if origin.send_chain is None:
-                answer = await self._put_and_wait(question, envelope)
+                if not self._inbox.offer(envelope):
+                    await self._inbox.put(envelope)
+                answer = await question.answer(self._inbox, envelope)
             else:
                 answer = await origin.send_chain.run(envelope, self._attempt)
         except Expired:
@@ -151,12 +153,8 @@ class ActorRef:
         """The end of the send chain. A middleware may come here again when an answer does not please it."""
         question = Question(self._origin.tally)
         attempt = Envelope(envelope.message, envelope.headers, question, envelope.expires_at, envelope.chain)
-        return await self._put_and_wait(question, attempt)
-
-    async def _put_and_wait(self, question: Question, envelope: Envelope) -> Any:
-        if not self._inbox.offer(envelope):
-            await self._inbox.put(envelope)
-        return await question.answer(self._inbox, envelope)
+        await self._put(attempt)
+        return await question.answer(self._inbox, attempt)
 
     def _count_dropped(self) -> None:
         self._origin.tally.accepted += 1

@@ -426,6 +426,8 @@ class ActorSystem:
 
     def ask_chain(self) -> tuple[str, ...]:
         """See `Origin`. Background tasks of an actor do not count: no handler waits for them."""
+        if not self._contexts:  # no actor lives here
+            return ()
         task = current_task()
         found = self._contexts.get(task)
         while found is None:

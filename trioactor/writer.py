@@ -123,9 +123,14 @@ class Writer:
         self, encoded: Encoded, written: Written | None = None, *, is_the_only_one: bool = False
     ) -> None:
         """Write an answer. `written` is called when it is taken out for that."""
+        if is_the_only_one and self._something is not None and self._goes_now(encoded):
+            if written is not None:
+                written()
+            self._send_alone(encoded.head)
+            return
         self._answers.append((encoded, written))
         self._count_unread(len(encoded.head) + encoded.tail_bytes)
-        self._check_queue(at_once=is_the_only_one)
+        self._check_queue()
 
     def finish(self, last_words: Callable[[], bytes]) -> None:
         """Write what waits and may be sent, then the frame that this returns, and be done."""
@@ -144,29 +149,42 @@ class Writer:
     def wake(self, *, at_once: bool = False) -> None:
         """There is something to write; `at_once`: it is worth a send of its own."""
         self._woken = True
-        if at_once and self._something is not None and self._is_sent_now():
+        if self._something is None:
             return
-        if self._something is not None:  # what was sent now may have woken the task
+        if at_once and self.send_now is not None:
+            load = self._outbox.take()
+            if load is None:
+                return
+            if self._goes_now(load):
+                self._send_alone(load.head, load)
+                return
+            buffers: list[Buffer] = []
+            self._collected = buffers, [load] if self._add(buffers, load, load) else []
+        self._wake_task()
+
+    def _wake_task(self) -> None:
+        if self._something is not None:
             self._something.set()
             self._something = None
 
-    def _is_sent_now(self) -> bool:
-        """Send what is there, if that can be done and is little. False: the task has something to do."""
-        send_now = self.send_now
-        if send_now is None or self._last_words is not None:
-            return False
-        buffers, loads = self._collect()
-        if self._long or sum(map(len, buffers)) > AT_ONCE_BYTES:
-            self._collected = buffers, loads
-            return False
-        data = b"".join(buffers)
-        left = self._hand_over_now(send_now, data)
+    def _goes_now(self, sent: Encoded | Load) -> bool:
+        """Whether something is little enough to be sent where it is said, the task being at rest."""
+        return (
+            self.send_now is not None
+            and self._last_words is None
+            and len(sent.head) <= AT_ONCE_BYTES
+            and not sent.tail_bytes
+        )
+
+    def _send_alone(self, head: bytes, load: Load | None = None) -> None:
+        """Send a small frame without waiting. What the kernel does not take of it is left to the task."""
+        assert self.send_now is not None
+        left = self._hand_over_now(self.send_now, len(head).to_bytes(HEADER_BYTES, "big") + head)
         if left is not None:
-            self._collected = [left], loads
-            return False
-        for load in loads:
+            self._collected = [left], [] if load is None else [load]
+            self._wake_task()
+        elif load is not None:
             self._outbox.written(load)
-        return True
 
     def _count_unread(self, change: int) -> None:
         self._unread += change
@@ -174,8 +192,8 @@ class Writer:
             self._noted = self._unread
             self._note_unread(self._unread)
 
-    def _check_queue(self, *, at_once: bool = False) -> None:
-        self.wake(at_once=at_once)
+    def _check_queue(self) -> None:
+        self.wake()
         if len(self._control) + len(self._answers) > self._limits.answers_queued:
             self._too_many()
 
@@ -275,6 +293,12 @@ class Writer:
 
     # --- handing over ---------------------------------------------------------------------------------
 
+    def _hand_over_now(self, send_now: SendNow, data: bytes) -> bytes | None:
+        left = send_now(data)
+        self.sends += 1
+        self.written += len(data) if left is None else len(data) - len(left)
+        return left
+
     async def _send(self, buffers: list[Buffer]) -> None:
         """Send the buffers in order: small ones joined, large ones from where they are."""
         small: list[Buffer] = []
@@ -288,12 +312,6 @@ class Writer:
             await self._hand_over(buffer)
         if small:
             await self._hand_over(b"".join(small))
-
-    def _hand_over_now(self, send_now: SendNow, data: bytes) -> bytes | None:
-        left = send_now(data)
-        self.sends += 1
-        self.written += len(data) if left is None else len(data) - len(left)
-        return left
 
     async def _hand_over(self, data: Buffer) -> None:
         self.sends += 1

@@ -17,7 +17,7 @@ from trioactor.errors import DeliveryError
 from trioactor.frames import Goodbye, Ping
 from trioactor.ledger import Tally
 from trioactor.limits import Limits
-from trioactor.outbox import Outbox
+from trioactor.outbox import KEPT_CHANNELS, Outbox
 from trioactor.vocabulary import Vocabulary
 from trioactor.writer import AT_ONCE_BYTES, Writer
 
@@ -92,8 +92,8 @@ class Desk(trio.abc.SendStream):
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def ask(self, message: Any) -> None:
-        assert self.outbox.offer("clerk", Envelope(message, reply_to=Asker()))
+    def ask(self, message: Any, actor_id: str = "clerk") -> None:
+        assert self.outbox.offer(actor_id, Envelope(message, reply_to=Asker()))
 
     def tell(self, message: Any) -> None:
         assert self.outbox.offer("clerk", Told(message))
@@ -138,21 +138,29 @@ async def test_a_question_that_is_the_only_one_is_sent_where_it_is_asked() -> No
     assert desk.in_turn == b"", "the task was not woken"
 
 
-async def test_an_actor_whose_only_message_was_never_sent_takes_no_memory(
+async def test_actors_whose_only_message_was_never_sent_take_no_memory_without_bound(
     autojump_clock: MockClock,
 ) -> None:
     """Withdrawn, or expired while it waited for the connection."""
     desk = Desk()
-    given_up = Envelope(Read(), reply_to=Asker())
-    assert desk.outbox.offer("first", given_up)
-    late = Envelope(Read(), reply_to=Resigned(), expires_at=trio.current_time() + 1)
-    assert desk.outbox.offer("second", late)
-
-    desk.outbox.withdraw(given_up)
+    for number in range(KEPT_CHANNELS):
+        given_up = Envelope(Read(), reply_to=Asker())
+        assert desk.outbox.offer(f"first-{number}", given_up)
+        late = Envelope(Read(), reply_to=Resigned(), expires_at=trio.current_time() + 1)
+        assert desk.outbox.offer(f"second-{number}", late)
+        desk.outbox.withdraw(given_up)
     await trio.sleep(2)
 
     assert desk.outbox.take() is None
-    assert not desk.outbox._channels
+    assert len(desk.outbox._channels) <= KEPT_CHANNELS
+
+
+async def test_actors_that_have_answered_take_no_memory_without_bound() -> None:
+    async with resting_writer() as desk:
+        for number in range(2 * KEPT_CHANNELS):
+            desk.ask(Read(), f"actor-{number}")
+            assert desk.outbox.answered(number + 1) is not None
+        assert len(desk.outbox._channels) <= KEPT_CHANNELS
 
 
 async def test_questions_beside_an_open_one_go_together() -> None:
