@@ -58,7 +58,7 @@ ORDER: dict[str, str] = {
         framing shapes vocabulary envelope named frames codec arrays
         mailbox middleware ref actor cell tree supervision process
         ports direct tls_stream tls unfinished unread fairness turns door complaints pace
-        outbox writer intake connection link remote system
+        outbox writer intake lead connection link remote system
     """,
     "trioactor.testing": """
         errors agenda trace links path waiting tcp listening hosts sockets hooks network

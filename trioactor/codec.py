@@ -55,7 +55,9 @@ MAX_HEADER_BYTES = 16 * 1024
 _NO_FIELDS = b"\x80"  # an empty array
 _PAIR = b"\x82"
 _PLAIN, _WITH_HEADERS = b"\x82", b"\x83"
-_ANSWER = bytes([0x83, Answer.number])
+
+# How the frame of an answer begins.
+ANSWER: Final = bytes([0x83, Answer.number])
 _TELLS = b"\x84" + write_head(0, Tells.number)
 _BYTES_MAJOR, _TEXT_MAJOR, _ARRAY_MAJOR, _TAG_MAJOR = 2, 3, 4, 6
 _HEADER_KEYS = frozenset({"ask", "ttl", "chain", "user"})
@@ -331,7 +333,7 @@ class Codec:
         """
         try:
             packed = self._pack_value(value, shape)
-            head = b"".join((_ANSWER, dumps(ask), dumps(packed)))
+            head = b"".join((ANSWER, dumps(ask), dumps(packed)))
         except (Mismatch, CBOREncodeError, UnicodeEncodeError) as error:
             raise CannotEncode(f"the answer cannot be sent: {error}") from None
         return self._encoded(head, "the answer")

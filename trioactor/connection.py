@@ -1,7 +1,8 @@
 """`Connection`: one stream to one peer, from the hello to the end.
 
 Three tasks and no more, whatever goes through: a reader, a writer, and a heart. The reader never waits
-for an actor. Whatever a peer sends, it ends its own connection at most.
+for an actor. Whatever a peer sends, it ends its own connection at most. A task that asks one question after
+the other sends them and reads the answers by itself, past the writer and the reader: see `direct` and `lead`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 import trio
 
 from trioactor import framing
-from trioactor.codec import Codec, Tail
+from trioactor.codec import ANSWER, Codec, Tail
 from trioactor.complaints import Complaints
 from trioactor.direct import direct_for, receive_for, receive_into_for
 from trioactor.envelope import NO_HEADERS, Envelope
@@ -55,6 +56,7 @@ from trioactor.frames import (
 )
 from trioactor.framing import FrameDecoder, Head, encode_frame
 from trioactor.intake import Desk, Intake
+from trioactor.lead import Lead
 from trioactor.limits import Limits
 from trioactor.messages import ChildFailed, Terminated
 from trioactor.outbox import Outbox
@@ -258,6 +260,7 @@ class Connection:
         peer: Who is on the other side.
         received: Bytes that came.
         in_doubt: Of which questions the peer said that they may run still; None if it said no goodbye.
+        lead: Which task reads.
     """
 
     def __init__(
@@ -300,6 +303,11 @@ class Connection:
         self._unwatch: dict[int, Callable[[], None]] = {}
         self._pings = 0
         self._turn = Turn(around.turns)
+        self.lead = Lead()
+        # Only where it does no harm when they are cancelled: over TLS, to receive can mean to send.
+        self._others_may_read = isinstance(stream, trio.SocketStream)
+        self._has_answered = False  # what was read last has answered the last question that was open
+        self._fault: Exception | None = None  # that another has met who has read in the reader's place
         self._idle_frames = 0  # that have come since the last look at the peer
         self._endings = 0  # actors that the peer waits for to end
         self._noted = False  # whether something unfinished of this peer is on the books
@@ -445,8 +453,14 @@ class Connection:
                 if self._noted or not at_rest:
                     self._note_unfinished()
                 turn.rest()
-                more = await self._receive(at_rest)
-                turn.spend(0)
+                if at_rest and self._has_answered and self._others_may_read:
+                    self._has_answered = False
+                    await self.lead.stand_back()
+                    if self._fault is not None:
+                        raise self._fault
+                else:
+                    more = await self._receive(at_rest)
+                    turn.spend(0)
             self.end("the peer closed the connection")
         except WireError as error:
             self._cut_off(f"the peer broke the protocol: {error}")
@@ -457,6 +471,25 @@ class Connection:
             self._cut_off(f"a frame could not be handled: {error!r}")
         finally:
             turn.rest()
+
+    async def read_answer(self) -> None:
+        """Read in the reader's place, while the lead is free: an answer, most likely.
+
+        Whatever is none, and whatever goes wrong, is left to the reader.
+        """
+        self.lead.take()
+        done = False
+        try:
+            if await self._receive(at_rest=True) and self._decoder.next_is(ANSWER):
+                event = self._decoder.next_event()
+                if event is not None:
+                    self._on_event(event)
+                self._has_answered = False  # for the reader, who is not to stand back for that
+                done = self._decoder.is_at_rest
+        except Exception as error:
+            self._fault = error
+        finally:
+            self.lead.give_back(done=done)
 
     async def _receive(self, at_rest: bool) -> int:
         """Receive something and return how much; `at_rest`: nothing has begun that it would complete."""
@@ -609,6 +642,7 @@ class Connection:
         if parcel.abandoned:
             self._home.tally.late_replies += 1
             return
+        self._has_answered = not self._outbox.has_open_questions
         reply_to = parcel.envelope.reply_to
         assert reply_to is not None
         try:

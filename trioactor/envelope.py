@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -155,6 +155,13 @@ class ToldFromAfar(Arrived):
 
 class Inbox(Protocol):
     """Where messages for one actor go in: its mailbox, or the near end of a connection to it."""
+
+    @property
+    def read_answer(self) -> Callable[[], Awaitable[None]] | None:
+        """What a task does just now that waits for an answer from there; None: it rests until it is woken.
+
+        It returns when something has come, whether that was the answer or not.
+        """
 
     def offer(self, envelope: Envelope) -> bool:
         """Take the envelope on if that needs no waiting; False when it does, and nothing has happened.

@@ -184,6 +184,10 @@ class FrameDecoder:
         """Whether all that was fed is taken out, and nothing has begun: a new frame comes next."""
         return not self._data and self._assembly is None and not self._partial
 
+    def next_is(self, start: bytes) -> bool:
+        """Whether the payload that comes next begins so."""
+        return self._data.startswith(start, self._position + HEADER_BYTES)
+
     def feed(self, data: bytes) -> None:
         """Add what the transport delivered, in pieces of any size. Take out all events before the next."""
         assert self._position == len(self._data), "call next_event() until it returns None"

@@ -8,7 +8,7 @@ jitter", so that many peers do not come back at the same instant). What waits fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -343,6 +343,12 @@ class RemoteTarget:
     def inbox(self) -> RemoteTarget:
         """See `Target`."""
         return self
+
+    @property
+    def read_answer(self) -> Callable[[], Awaitable[None]] | None:
+        """See `Inbox`."""
+        connection = self.link.connection
+        return connection.read_answer if connection is not None and connection.lead.is_free else None
 
     def offer(self, envelope: Envelope) -> bool:
         """See `Inbox`."""

@@ -95,6 +95,8 @@ class Mailbox:
         "urgent",
     )
 
+    read_answer = None  # see `Inbox`
+
     def __init__(self, actor_id: str, settings: MailboxSettings, room: MailRoom) -> None:
         self.actor_id = actor_id
         self.settings = settings

@@ -54,6 +54,11 @@ class NamedTarget:
         """See `Target`."""
         return self
 
+    @property
+    def read_answer(self) -> None:
+        """See `Inbox`."""
+        return
+
     def offer(self, envelope: Envelope) -> bool:
         """See `Inbox`."""
         target = self._directory.find_target(self._actor_id)

@@ -297,6 +297,11 @@ class Outbox:
         self._by_envelope[envelope] = parcel
         return parcel
 
+    @property
+    def has_open_questions(self) -> bool:
+        """Whether a question waits here, or for its answer."""
+        return bool(self._asks)
+
     def fresh_number(self) -> int:
         """Return a number that no question of this side has."""
         self._next_ask += 1

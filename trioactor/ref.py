@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -252,12 +252,32 @@ class Question:
         if self._result is not None:  # it cannot be called off any more
             await trio.lowlevel.cancel_shielded_checkpoint()
             return self._result.unwrap()
+        read_answer = inbox.read_answer
+        if read_answer is not None:
+            result = await self._read(read_answer, inbox, envelope)
+            if result is not None:
+                return result.unwrap()
 
         def give_up(_raise_cancel: RaiseCancelT) -> Abort:
-            self._abandoned = True
             self._task = None
-            inbox.withdraw(envelope)
+            self._give_up(inbox, envelope)
             return Abort.SUCCEEDED
 
         self._task = trio.lowlevel.current_task()
         return await trio.lowlevel.wait_task_rescheduled(give_up)
+
+    async def _read(
+        self, read_answer: Callable[[], Awaitable[None]], inbox: Inbox, envelope: Envelope
+    ) -> Value[Any] | Error | None:
+        """Read what comes, and return the result; None if something else has come."""
+        try:
+            await read_answer()
+        except BaseException:  # the cancellation of the asker
+            if self._result is None:
+                self._give_up(inbox, envelope)
+            raise
+        return self._result
+
+    def _give_up(self, inbox: Inbox, envelope: Envelope) -> None:
+        self._abandoned = True
+        inbox.withdraw(envelope)
