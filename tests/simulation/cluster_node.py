@@ -152,9 +152,8 @@ class Stream:
             self.resting = True
 
     async def _send(self, ref: ActorRef, receiver: str) -> None:
-        self._number += 1
-        key = self.name, self._number
-        match self._rng.choice(("note", "note", "table", "ask", "ask", "call back", "watch")):
+        key = self._next_key()
+        match self._rng.choice(("note", "note", "table", "ask", "ask", "asks", "call back", "watch")):
             case "note":
                 await self._tell(ref, receiver, Note(*key, data_of(*key, self._size())))
             case "table":
@@ -165,8 +164,16 @@ class Stream:
                 await self._tell(ref, receiver, CallBack(*key, caller))
             case "ask":
                 await self._ask(ref, receiver, key)
+            case "asks":  # one after the other: then the stream reads the answers by itself
+                await self._ask(ref, receiver, key)
+                for _ in range(self._rng.choice((3, 6, 12))):
+                    await self._ask(ref, receiver, self._next_key())
             case "watch":
                 await self._watch(ref)
+
+    def _next_key(self) -> Key:
+        self._number += 1
+        return self.name, self._number
 
     async def _tell(self, ref: ActorRef, receiver: str, message: Note | Table | CallBack) -> None:
         key = message.stream, message.number

@@ -107,10 +107,10 @@ def a_newer_message_goes_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_broken_link_forgets_who_asked(patch: pytest.MonkeyPatch) -> None:
-    def broke(self: Outbox, reason: str) -> None:
+    def broke(self: Outbox, reason: str, **said: Any) -> None:
         for ask in [ask for ask, parcel in self._asks.items() if parcel.state == SENT]:
             del self._asks[ask]
-        broke_rightly(self, reason)
+        broke_rightly(self, reason, **said)
 
     broke_rightly = Outbox.broke
     patch.setattr(Outbox, "broke", broke)
@@ -126,9 +126,9 @@ def a_broken_link_forgets_who_watched(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_message_is_not_counted(patch: pytest.MonkeyPatch) -> None:
-    def broke(self: Outbox, reason: str) -> None:
+    def broke(self: Outbox, reason: str, **said: Any) -> None:
         lost = self._tally.lost
-        broke_rightly(self, reason)
+        broke_rightly(self, reason, **said)
         self._tally.lost = lost
 
     broke_rightly = Outbox.broke
