@@ -8,7 +8,7 @@ wait. And trio's `recv` tries before it waits: where all was read a moment ago, 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -18,12 +18,14 @@ import trio
 # way. Where something is wrong, that is all of it, and it shows in the next send that waits.
 SendNow: TypeAlias = Callable[[bytes], bytes | None]
 
-
 # Waits for data, and returns some of it, at most so many bytes; none after the end.
 Receive: TypeAlias = Callable[[int], Awaitable[bytes | bytearray]]
 
 # Waits for data, puts it there, and returns how many bytes it is; 0 after the end.
 ReceiveInto: TypeAlias = Callable[[memoryview], Awaitable[int]]
+
+# Waits for room, sends what goes of the buffers, in order, and returns how many bytes that was.
+Gather: TypeAlias = Callable[[Sequence[memoryview]], Awaitable[int]]
 
 
 def direct_for(stream: trio.abc.Stream) -> SendNow | None:
@@ -53,6 +55,13 @@ def receive_into_for(stream: trio.abc.Stream) -> ReceiveInto | None:
     if isinstance(stream, trio.SocketStream):
         return stream.socket.recv_into
     return getattr(stream, "receive_into", None)
+
+
+def gather_for(stream: trio.abc.Stream) -> Gather | None:
+    """Return how to send several buffers with one system call, None when the stream cannot do that."""
+    if isinstance(stream, trio.SocketStream) and _is_the_kernels(stream.socket):
+        return stream.socket.sendmsg
+    return None
 
 
 class _Receiver:

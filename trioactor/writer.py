@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from trioactor.codec import Encoded
-from trioactor.direct import SendNow
+from trioactor.direct import SendNow, gather_for
 from trioactor.framing import HEADER_BYTES, Buffer, cut
 from trioactor.limits import Limits
 from trioactor.outbox import Load, Outbox
@@ -97,6 +97,7 @@ class Writer:
         self.began_at: float | None = None
         self._stream = stream
         self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._gather = gather_for(stream)
         most = limits.frame_bytes
         self.frame_bytes = most if self._socket is not None else min(most, TLS_FRAME_BYTES)
         self._outbox = outbox
@@ -302,32 +303,47 @@ class Writer:
     async def _send(self, buffers: list[Buffer]) -> None:
         """Send the buffers in order: small ones joined, large ones from where they are."""
         small: list[Buffer] = []
+        joined: list[Buffer] = []
         for buffer in buffers:
             if len(buffer) < JOINED_BYTES:
                 small.append(buffer)
                 continue
             if small:
-                await self._hand_over(b"".join(small))
+                joined.append(b"".join(small))
                 small.clear()
-            await self._hand_over(buffer)
+            joined.append(buffer)
         if small:
-            await self._hand_over(b"".join(small))
+            joined.append(b"".join(small))
+        if self._gather is not None:
+            await self._hand_over(joined)
+            return
+        for buffer in joined:
+            await self._hand_over([buffer])
 
-    async def _hand_over(self, data: Buffer) -> None:
+    async def _hand_over(self, data: list[Buffer]) -> None:
+        """Send the buffers; there are several only where the socket takes them together."""
         self.sends += 1
         self.began_at = trio.current_time()
-        view = memoryview(data)
-        while True:
-            if self._socket is not None:
-                count = await self._socket.send(view)
-            else:
-                count = min(len(view), TLS_BYTES)
-                await self._stream.send_all(view[:count])
+        views = [memoryview(buffer) for buffer in data]
+        while views:
+            count = await self._send_some(views)
             self.written += count
-            view = view[count:]
-            if not view:
-                break
+            while views and count >= len(views[0]):
+                count -= len(views.pop(0))
+            if count:
+                views[0] = views[0][count:]
         self.began_at = None
+
+    async def _send_some(self, views: list[memoryview]) -> int:
+        """Send as much as goes, and return how much that was."""
+        if len(views) > 1:
+            assert self._gather is not None
+            return await self._gather(views)
+        (view,) = views
+        if self._socket is not None:
+            return await self._socket.send(view)
+        await self._stream.send_all(view[:TLS_BYTES])
+        return min(len(view), TLS_BYTES)
 
 
 def _nothing() -> None:

@@ -82,8 +82,9 @@ class Recorder:
         """Listen in where bytes are handed to a stream, and where the frames of a handshake are made."""
         hand_over, hand_over_now = Writer._hand_over, Writer._hand_over_now
 
-        async def hand_over_and_note(writer: Writer, data: Buffer) -> None:
-            self.written(writer, data)
+        async def hand_over_and_note(writer: Writer, data: list[Buffer]) -> None:
+            for buffer in data:
+                self.written(writer, buffer)
             await hand_over(writer, data)
 
         def hand_over_now_and_note(writer: Writer, send_now: SendNow, data: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from trioactor.direct import Receive, direct_for, receive_for
+from trioactor.direct import Receive, direct_for, gather_for, receive_for
 from trioactor.testing import Network
 
 # --- sending ---------------------------------------------------------------------------------------
@@ -155,3 +155,21 @@ async def test_from_other_streams_is_received_as_they_do_it() -> None:
     await far.send_all(b"hello")
 
     assert await receive_for(near)(100) == b"hello"
+
+
+# --- sending several buffers ------------------------------------------------------------------------
+
+
+async def test_a_socket_of_the_kernels_sends_several_buffers_at_once() -> None:
+    ours, theirs = map(trio.socket.from_stdlib_socket, socket.socketpair())
+    async with trio.SocketStream(ours) as stream, trio.SocketStream(theirs) as far:
+        gather = gather_for(stream)
+        assert gather is not None
+
+        assert await gather([memoryview(b"head"), memoryview(b" and tail")]) == 13
+        assert await far.receive_some() == b"head and tail"
+        assert 0 < await gather([memoryview(b"head"), memoryview(bytes(50_000_000))]) < 50_000_004
+
+
+def test_other_streams_send_one_buffer_after_the_other() -> None:
+    assert gather_for(memory_stream_pair()[0]) is None
