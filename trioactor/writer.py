@@ -173,8 +173,8 @@ class Writer:
         return (
             self.send_now is not None
             and self._last_words is None
-            and len(sent.head) <= AT_ONCE_BYTES
             and not sent.tail_bytes
+            and len(sent.head) <= min(AT_ONCE_BYTES, self.frame_bytes)
         )
 
     def _send_alone(self, head: bytes, load: Load | None = None) -> None:

@@ -10,11 +10,12 @@ import trio
 from cbor2 import CBORTag, loads
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from tests.trioactor.cast import Hold, Note, Read
+from tests.trioactor.cast import Fail, Hold, Note, Read
 from trioactor.codec import Codec
 from trioactor.envelope import Envelope, Told
 from trioactor.errors import DeliveryError
 from trioactor.frames import Goodbye, Ping
+from trioactor.framing import BEGIN, PIECE
 from trioactor.ledger import Tally
 from trioactor.limits import Limits
 from trioactor.outbox import KEPT_CHANNELS, Outbox
@@ -61,7 +62,7 @@ class Desk(trio.abc.SendStream):
         self.in_turn = b""
         self.room = 1_000_000
         limits = Limits()
-        self.codec = Codec(Vocabulary([Note, Hold, Read]), limits, NoRefs(), b"8 bytes!")
+        self.codec = Codec(Vocabulary([Note, Hold, Read, Fail]), limits, NoRefs(), b"8 bytes!")
         self.tally = Tally()
         self.outbox = Outbox(
             self.codec,
@@ -217,6 +218,18 @@ async def test_what_is_long_is_sent_by_the_task() -> None:
         assert frames(desk.in_turn) == [[1, 1, "x" * AT_ONCE_BYTES]]
         desk.answer("y")
         assert frames(desk.at_once) == [[1, 1, "y"]]
+
+
+async def test_what_is_too_long_for_one_frame_of_the_peers_is_sent_by_the_task() -> None:
+    async with resting_writer() as desk:
+        desk.writer.frame_bytes = 1024
+        desk.answer("x" * 2000)
+        desk.ask(Fail("y" * 2000))
+
+        assert desk.at_once == b""
+        await wait_all_tasks_blocked()
+    kinds = [frame[0] for frame in frames(desk.in_turn)]
+    assert kinds == [BEGIN, PIECE, PIECE, BEGIN, PIECE, PIECE]
 
 
 async def test_nothing_is_sent_at_once_before_last_words() -> None:
