@@ -167,7 +167,8 @@ class Stream:
             case "asks":  # one after the other: then the stream reads the answers by itself
                 await self._ask(ref, receiver, key)
                 for _ in range(self._rng.choice((3, 6, 12))):
-                    await self._ask(ref, receiver, self._next_key())
+                    if self._cluster.raging:
+                        await self._ask(ref, receiver, self._next_key())
             case "watch":
                 await self._watch(ref)
 
