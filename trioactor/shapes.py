@@ -394,6 +394,8 @@ class UnionShape:
     def __init__(self, members: Sequence[Shape], messages: Mapping[str, Named]) -> None:
         self._members = tuple(members)
         self._messages = messages
+        known = tuple(messages.values())
+        self._others = tuple(member for member in members if all(member is not message for message in known))
         self._by_type = {member.exact: member for member in members if member.exact is not None}
         self.name = " | ".join(member.name for member in members)
 
@@ -421,7 +423,7 @@ class UnionShape:
             if fields is not None and name in self._messages:
                 return self._messages[name].build(fields, inward)
         mismatches = []
-        for member in self._members:
+        for member in self._others:
             try:
                 return member.unpack(item, inward)
             except Mismatch as mismatch:
@@ -430,8 +432,8 @@ class UnionShape:
 
     def _closest(self, value: Any, mismatches: list[Mismatch]) -> Mismatch:
         """The one that came furthest says most."""
-        furthest = max(mismatches, key=lambda mismatch: len(mismatch.path))
-        return furthest if furthest.path else wrong(self.name, value)
+        furthest = max(mismatches, key=lambda mismatch: len(mismatch.path), default=None)
+        return furthest if furthest is not None and furthest.path else wrong(self.name, value)
 
 
 class RefShape:
