@@ -480,13 +480,15 @@ def check_items(data: bytes, limit: int, error: type[Exception]) -> None:
 
     A tag counts as three: what it stands over is made into something, a message or an array.
     """
-    left = limit
+    if len(data) + (TAG_ITEMS - 1) * len(data.translate(None, _NO_TAGS)) <= limit:
+        return  # if each byte were an item
+    left, steps, weights = limit, _STEPS, _WEIGHTS
     position = 0
     try:
         while left >= 0:
             initial = data[position]
-            left -= _WEIGHTS[initial]
-            position += _STEPS[initial] or _long_step(data, position)
+            left -= weights[initial]
+            position += steps[initial] or _long_step(data, position)
     except IndexError:  # it ends before that
         return
     raise error(
@@ -508,6 +510,7 @@ def _step(initial: int) -> int:
 
 _STEPS: Final = tuple(map(_step, range(256)))
 _WEIGHTS: Final = tuple(TAG_ITEMS if initial >> 5 == _TAG_MAJOR else 1 for initial in range(256))
+_NO_TAGS: Final = bytes(initial for initial in range(256) if initial >> 5 != _TAG_MAJOR)
 
 
 def _long_step(data: bytes, position: int) -> int:
