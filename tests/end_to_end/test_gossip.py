@@ -227,15 +227,11 @@ def test_a_certificate_of_another_name_is_told_before_anything_is_started(worksp
 
 
 def test_gossip_is_as_good_as_rounds(workspace: Workspace) -> None:
-    """Within two points of what a Provider reaches on the same data with the same budget.
-
-    Who has heard of which model when is for the clock to say, and each of these few images is 2.5 points: so
-    three more may be wrong.
-    """
+    """Within two points of what a Provider reaches on the same data with the same budget."""
     run = start(workspace, "--rounds", "8", *QUICK, "--in-process")
     assert run.wait() == 0, run.stderr
     regions = {name: load_region(workspace.path / "dataset" / f"region_{name}.npz") for name in "ABCD"}
     evaluation = regions.pop("D")
     together = train_together(regions, Budget(rounds=8, seed=0)).evaluate(evaluation.X, evaluation.y)
 
-    assert report(workspace)["accuracy"] > together.accuracy - 0.02 - 3 / evaluation.sample_count
+    assert report(workspace)["accuracy"] > together.accuracy - 0.02 - 1 / evaluation.sample_count
