@@ -486,7 +486,7 @@ class Connection:
                     self._on_event(event)
                 self._has_answered = False  # for the reader, who is not to stand back for that
                 done = self._decoder.is_at_rest
-        except Exception as error:
+        except Exception as error:  # not the asker's to know of: the reader raises it, and `_read` judges it
             self._fault = error
         finally:
             self.lead.give_back(done=done)

@@ -237,7 +237,7 @@ class Intake:
             self._desk.tally.late_replies += 1
             return False
         del self._asked[asked.ask]
-        asked.envelope = asked.target = None  # as `let_go`
+        asked.let_go()
         return True
 
     @property

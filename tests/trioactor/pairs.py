@@ -50,6 +50,13 @@ class Pair:
         return self.there.near_ref(actor_id) if self.near else self.here.ref(self.host, self.port, actor_id)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other tasks, and other systems, are about to do."""
+    with trio.fail_after(5):
+        while not condition():  # noqa: ASYNC110  # accounts have no events
+            await trio.sleep(0.001)
+
+
 @asynccontextmanager
 async def open_pair(
     transport: str, files: Files, *, vocabulary: tuple[type, ...] = VOCABULARY, **settings: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.trioactor.cast import Clerk, Hold, Note, Read
 from tests.trioactor.certificates import Files
-from tests.trioactor.pairs import open_pair
+from tests.trioactor.pairs import open_pair, until
 from tests.trioactor.strangers import Stranger, said
 from trioactor import ActorRef, ActorSystem, DeliveryError, OutcomeUnknown
 from trioactor.framing import encode_frame
@@ -22,13 +22,6 @@ from trioactor.testing import Network
 
 # Of two tasks that can run trio takes either first. That it takes the reader first so often does not happen.
 TRIES = 200
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that will be so soon: a virtual network takes its time too."""
-    with trio.fail_after(60):
-        while not condition():  # noqa: ASYNC110  # of objects that have no event
-            await trio.sleep(0.001)
 
 
 class Meeting:
@@ -242,17 +235,20 @@ class Reader:
 
     Attributes:
         goes_on: Whether it has the lead again.
+        scope: Of its task.
     """
 
     def __init__(self) -> None:
         self.lead = Lead()
+        self.scope = trio.CancelScope()
         self.goes_on = False
         self._was_relieved = False
 
     async def run(self) -> None:
-        while not self._was_relieved:
-            await self.lead.stand_back()
-        self.goes_on = True
+        with self.scope:
+            while not self._was_relieved:
+                await self.lead.stand_back()
+            self.goes_on = True
 
     async def relieve(self) -> None:
         """Take the lead, which is free for a turn at a time."""
@@ -263,11 +259,18 @@ class Reader:
         await wait_all_tasks_blocked()
 
 
-async def test_a_reader_goes_on_when_the_lead_is_given_back_and_not_taken_again() -> None:
+@asynccontextmanager
+async def relieved_reader() -> AsyncIterator[Reader]:
+    """One that rests while another has the lead."""
     reader = Reader()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reader.run)
         await reader.relieve()
+        yield reader
+
+
+async def test_a_reader_goes_on_when_the_lead_is_given_back_and_not_taken_again() -> None:
+    async with relieved_reader() as reader:
         for _ in range(3):
             reader.lead.give_back(done=True)
             reader.lead.take()
@@ -279,20 +282,14 @@ async def test_a_reader_goes_on_when_the_lead_is_given_back_and_not_taken_again(
 
 
 async def test_nobody_takes_the_lead_while_the_reader_has_something_to_do() -> None:
-    reader = Reader()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader.run)
-        await reader.relieve()
+    async with relieved_reader() as reader:
         reader.lead.give_back(done=False)
         assert not reader.lead.is_free
 
 
 async def test_a_reader_that_is_cancelled_while_another_leads_is_not_woken_by_it() -> None:
-    reader = Reader()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader.run)
-        await reader.relieve()
-        nursery.cancel_scope.cancel()
+    async with relieved_reader() as reader:
+        reader.scope.cancel()
     reader.lead.give_back(done=True)
     assert not reader.goes_on
     assert not reader.lead.is_free

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.trioactor.cast import Clerk, Fail, Hold, Note, Read
 from tests.trioactor.certificates import Files
-from tests.trioactor.pairs import TRANSPORTS, VOCABULARY, Pair, open_pair
+from tests.trioactor.pairs import TRANSPORTS, VOCABULARY, Pair, open_pair, until
 from trioactor import (
     Actor,
     ActorRef,
@@ -97,13 +97,6 @@ async def pair(request: pytest.FixtureRequest, good: Files) -> AsyncIterator[Pai
     with trio.fail_after(10):
         async with open_pair(request.param, good, vocabulary=WORDS) as pair:
             yield pair
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what other tasks, and other systems, are about to do."""
-    with trio.fail_after(5):
-        while not condition():  # noqa: ASYNC110  # accounts have no events
-            await trio.sleep(0.001)
 
 
 async def take_down(outcomes: list[Any], what: Callable[[], Awaitable[Any]]) -> None:
